@@ -1,0 +1,54 @@
+/*
+ * A file mapped read-only, counted by reference. Called by loader/gguf.c and by the
+ * engine. Opening and closing: one thread at a time per mapping; reading: any.
+ *
+ * A page that cannot be read later (file truncated, device error) raises SIGBUS.
+ * With the handler installed, such a page is replaced by zeros and the mapping is
+ * marked bad; whoever computes from it asks sl_mapping_bad_off at the end of a step.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct sl_mapping;
+
+/*
+ * Map a regular file whole. Errors say the path: -ENOENT, -EACCES, -EISDIR, -EBADMSG
+ * (empty file), -ENOTSUP (not a regular file), -ENOMEM.
+ */
+int sl_mapping_open(struct sl_mapping **ret_map, const char *path, struct sl_diag *diag);
+
+struct sl_mapping *sl_mapping_ref(struct sl_mapping *map);
+void sl_mapping_unref(struct sl_mapping *map); /* NULL is allowed */
+
+const uint8_t *sl_mapping_data(const struct sl_mapping *map);
+uint64_t sl_mapping_bytes(const struct sl_mapping *map);
+const char *sl_mapping_path(const struct sl_mapping *map); /* borrowed */
+int sl_mapping_fd(const struct sl_mapping *map);           /* borrowed, O_RDONLY */
+
+/* File offset of the first page found unreadable, or UINT64_MAX. Any thread. */
+uint64_t sl_mapping_bad_off(const struct sl_mapping *map);
+
+/*
+ * Install the process-wide SIGBUS handler for all mappings, once; later calls do
+ * nothing. Faults elsewhere go to the handler that was there before. Returns 0 or a
+ * negative errno.
+ */
+int sl_mapping_install_sigbus(void);
+
+/*
+ * Read the byte range into the page cache with large sequential reads and n_threads
+ * threads (cold start), calling progress(arg, done, total) from the calling thread
+ * about ten times a second; NULL is allowed. Pages already cached cost little.
+ * progress returning nonzero stops with -ECANCELED.
+ */
+int sl_mapping_warm(struct sl_mapping *map, uint64_t off, uint64_t bytes,
+                    uint32_t n_threads,
+                    int (*progress)(void *arg, uint64_t done, uint64_t total),
+                    void *arg, struct sl_diag *diag);
+
+/* Share of the range that is in the page cache now (mincore), 0..1. */
+double sl_mapping_resident(const struct sl_mapping *map, uint64_t off, uint64_t bytes);

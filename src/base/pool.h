@@ -1,0 +1,54 @@
+/*
+ * Worker threads that run one program together (SPMD): sl_pool_run calls the same
+ * function on every worker, the caller being worker 0, and returns when all have
+ * returned; inside, sl_pool_barrier makes all of them meet. Workers spin briefly
+ * between runs and at barriers, then sleep on a futex.
+ *
+ * One thread at a time may call sl_pool_run on a pool. Workers may not allocate,
+ * block or call sl_pool_run.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#define SL_POOL_WORKERS_MAX 256
+
+struct sl_pool;
+
+typedef void (*sl_pool_fn)(void *arg, uint32_t worker, uint32_t n_workers);
+
+struct sl_pool_opts {
+    uint32_t n_workers;   /* 1..SL_POOL_WORKERS_MAX, the caller included */
+    const int32_t *cpus;  /* n_workers logical CPU numbers to bind to, -1 or NULL: not
+                             bound; the caller (worker 0) is never bound. Copied. */
+    uint32_t spin_us;     /* how long to spin before sleeping, default 50 */
+};
+
+/* Returns 0, -ENOMEM, -ERANGE, or -EAGAIN (no thread could be started). */
+int sl_pool_new(struct sl_pool **ret_pool, const struct sl_pool_opts *opts);
+
+/* Ends and joins the workers. NULL is allowed. */
+void sl_pool_free(struct sl_pool *pool);
+
+uint32_t sl_pool_n_workers(const struct sl_pool *pool);
+
+/* Run fn(arg, worker, n_workers) on every worker; returns when all are done. */
+void sl_pool_run(struct sl_pool *pool, sl_pool_fn fn, void *arg);
+
+/* Every worker of the run calls it the same number of times; memory written before
+ * it by any is visible after it to all. */
+void sl_pool_barrier(struct sl_pool *pool);
+
+/* The share [*ret_begin, *ret_end) of n items for a worker, in whole multiples of
+ * grain (the last may be cut by n); shares are in order and cover n exactly. */
+static inline void sl_pool_share(uint64_t n, uint64_t grain, uint32_t worker,
+                                 uint32_t n_workers, uint64_t *ret_begin,
+                                 uint64_t *ret_end)
+{
+    uint64_t n_grains = (n + grain - 1) / grain;
+    uint64_t begin = n_grains * worker / n_workers * grain;
+    uint64_t end = n_grains * (worker + 1) / n_workers * grain;
+
+    *ret_begin = begin < n ? begin : n;
+    *ret_end = end < n ? end : n;
+}

@@ -1,0 +1,267 @@
+/*
+ * libsluice: run LFM2 and LFM2-MoE models from GGUF files.
+ *
+ * Three objects. A model is an opened file with its tokenizer and worker threads. A
+ * session is memory for sequences (KV cache, convolution states, scratch) of one
+ * model. A sequence is a list of tokens that have been computed, which can be
+ * appended to, forked and rewound.
+ *
+ *     sluice_model_open → sluice_session_new → sluice_seq_new
+ *     → sluice_decode(tokens) → logits → sluice_sampler_sample → sluice_decode ...
+ *
+ * doc/example.c is a complete program.
+ *
+ * Functions return 0 (or a count) on success and a negative errno on failure; those
+ * that take a struct sluice_error write one line for a person into it (NULL is
+ * allowed). Objects are closed in the reverse order of their making. One thread at a
+ * time per model and everything made from it.
+ *
+ * Exactness: logits depend on the tokens of the sequence alone, bit for bit; not on
+ * threads, on how tokens are divided into calls, or on other sequences.
+ */
+#ifndef SLUICE_H
+#define SLUICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SLUICE_API __attribute__((visibility("default")))
+
+struct sluice_error {
+    char text[512]; /* one line, terminated */
+};
+
+/* "0.1.0" */
+SLUICE_API const char *sluice_version(void);
+
+/* ---- model ---- */
+
+struct sluice_model;
+
+enum sluice_cpu {
+    SLUICE_CPU_AUTO = 0, /* the best this machine has */
+    SLUICE_CPU_C,
+    SLUICE_CPU_AVX2,
+    SLUICE_CPU_AVX512,
+};
+
+struct sluice_model_opts {
+    uint32_t n_threads; /* 0: one per physical core within cpuset and quota */
+    enum sluice_cpu cpu;
+    uint32_t flags; /* 0 or SLUICE_MODEL_* */
+    /* Called while a cold file is read; nonzero stops with -ECANCELED. May be NULL. */
+    int (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
+    void *progress_arg;
+};
+
+enum {
+    SLUICE_MODEL_NO_SIGBUS = 1, /* do not install the SIGBUS handler (see README) */
+    SLUICE_MODEL_NO_WARM = 2,   /* do not read a cold file ahead */
+};
+
+struct sluice_model_info {
+    const char *path;         /* borrowed from the model, as all pointers here */
+    const char *architecture; /* "lfm2", "lfm2moe" */
+    const char *name;         /* general.name or "" */
+    uint32_t n_vocab;
+    uint32_t n_layers, n_moe_layers, n_attn_layers;
+    uint32_t n_experts, n_experts_used; /* 0 for dense models */
+    uint32_t n_ctx_train;               /* the file's context length */
+    int32_t bos, eos;                   /* token ids, -1 if none */
+    uint64_t file_bytes;                /* of all parts */
+    uint64_t weight_bytes;              /* of all tensors */
+    uint64_t token_bytes;               /* weights read to decode one token */
+    uint32_t n_threads;
+    const char *cpu;           /* "c", "avx2", "avx512" */
+    const char *chat_template; /* "lfm2", "lfm2.5", "lfm2.5-list", "lfm2.5-thinking", "chatml" */
+};
+
+/*
+ * Open a GGUF file. opts NULL: all defaults. On failure *ret_model is untouched.
+ * -ENOENT, -EACCES, -EISDIR, -EBADMSG (malformed), -ENOTSUP (architecture, type),
+ * -ENOMEM, -ECANCELED.
+ */
+SLUICE_API int sluice_model_open(struct sluice_model **ret_model, const char *path,
+                                 const struct sluice_model_opts *opts,
+                                 struct sluice_error *error);
+SLUICE_API void sluice_model_close(struct sluice_model *model);
+SLUICE_API void sluice_model_get_info(const struct sluice_model *model,
+                                      struct sluice_model_info *ret_info);
+
+/* ---- text ---- */
+
+enum {
+    SLUICE_TOKENIZE_BOS = 1,     /* put the model's BOS first, if it wants one */
+    SLUICE_TOKENIZE_SPECIAL = 2, /* "<|im_end|>" and the like become special tokens */
+};
+
+/*
+ * Tokens of len bytes of text (any bytes; what is not UTF-8 is kept byte by byte).
+ * At most cap ids are written; returns the number there are (call again with more
+ * room if that exceeds cap), or -ENOMEM, -E2BIG (text over 64 MiB).
+ */
+SLUICE_API int64_t sluice_tokenize(const struct sluice_model *model, const char *text,
+                                   size_t len, uint32_t flags, int32_t *ids, size_t cap);
+
+/*
+ * Bytes of one token (borrowed from the model, not terminated): special tokens give
+ * "" unless special is true. Pieces may be parts of UTF-8 characters. id out of
+ * range: -ERANGE. Returns the length.
+ */
+SLUICE_API int sluice_token_piece(const struct sluice_model *model, int32_t id,
+                                  bool special, const char **ret_piece);
+
+/* Whether generation ends with this token. */
+SLUICE_API bool sluice_token_is_eog(const struct sluice_model *model, int32_t id);
+
+/*
+ * Render a conversation with the model's chat template. messages_json: an array of
+ * {"role": .., "content": string or list of {"type":"text","text":..}, ...}; tools_json:
+ * an array or NULL. The text, to be tokenised with SLUICE_TOKENIZE_SPECIAL and without
+ * BOS, is heap memory that the caller frees with free(). add_generation_prompt: end
+ * with the opening of the assistant's turn. -EBADMSG, -ENOTSUP (images), -ENOMEM.
+ */
+SLUICE_API int sluice_chat_render(const struct sluice_model *model,
+                                  const char *messages_json, const char *tools_json,
+                                  bool add_generation_prompt, char **ret_text,
+                                  struct sluice_error *error);
+
+/* ---- session and sequences ---- */
+
+enum sluice_kv {
+    SLUICE_KV_F16 = 0,
+    SLUICE_KV_F32,
+    SLUICE_KV_Q8_0,
+};
+
+struct sluice_session_opts {
+    uint32_t n_ctx;     /* positions over all sequences; 0: the file's, at most 32768 */
+    uint32_t n_seq_max; /* sequences alive at once, 1..256; 0: 4 */
+    uint32_t n_chunk;   /* tokens per prefill step, 1..2048; 0: 512 */
+    uint32_t n_logits;  /* rows of logits a step may produce, 1..n_chunk; 0: n_seq_max */
+    enum sluice_kv kv;
+};
+
+struct sluice_session;
+
+/* Allocates everything at once: -ENOMEM says what is needed and what there is. */
+SLUICE_API int sluice_session_new(struct sluice_session **ret_session,
+                                  struct sluice_model *model,
+                                  const struct sluice_session_opts *opts,
+                                  struct sluice_error *error);
+SLUICE_API void sluice_session_free(struct sluice_session *session);
+
+/* What the session was made with, defaults filled in. */
+SLUICE_API void sluice_session_get_opts(const struct sluice_session *session,
+                                        struct sluice_session_opts *ret_opts);
+
+/* A sequence is a small number, 0..n_seq_max-1. Returns it, or -E2BIG. */
+SLUICE_API int sluice_seq_new(struct sluice_session *session);
+SLUICE_API int sluice_seq_free(struct sluice_session *session, int seq);
+
+/* A new sequence that shares seq's past. Returns it, or -E2BIG, -ENOMEM (no free
+ * block for the copy of a partly filled one). */
+SLUICE_API int sluice_seq_fork(struct sluice_session *session, int seq);
+
+/* Number of tokens, and the tokens themselves (borrowed until the next call). */
+SLUICE_API int64_t sluice_seq_tokens(const struct sluice_session *session, int seq,
+                                     const int32_t **ret_tokens);
+
+/*
+ * Forget all tokens from position n_keep on. Up to 32 tokens back is free; further
+ * back, up to 255 tokens before n_keep are computed again. -ERANGE, -EIO.
+ */
+SLUICE_API int sluice_seq_rewind(struct sluice_session *session, int seq, int64_t n_keep);
+
+struct sluice_batch {
+    int seq;
+    uint32_t n_tokens;
+    const int32_t *tokens;
+    uint32_t n_logits; /* rows of logits wanted, for the last so many of the tokens */
+};
+
+/*
+ * Append tokens to sequences (each at most once per call) and compute them, in steps
+ * of at most n_chunk tokens. Logits rows, in order of batch and token, are in
+ * *ret_logits ([rows][n_vocab], owned by the session, valid until its next call);
+ * ret_logits may be NULL when no rows are asked for.
+ *
+ * -ENOMEM: the context is full (nothing was appended; sluice_session_error has both
+ * numbers); -ERANGE: a bad token id; -EINVAL; -EIO: the file could not be read (the
+ * sequences are as before the call); -ECANCELED: sluice_session_cancel was called.
+ */
+SLUICE_API int sluice_decode(struct sluice_session *session,
+                             const struct sluice_batch *batch, uint32_t n_batch,
+                             const float **ret_logits);
+
+/* Text of the last error of this session. */
+SLUICE_API const char *sluice_session_error(const struct sluice_session *session);
+
+/* Ask a running sluice_decode to stop after its step; async-signal-safe, any thread. */
+SLUICE_API void sluice_session_cancel(struct sluice_session *session);
+
+/* Called for every token and MoE layer of a step with the chosen experts, best first,
+ * and their weights; n_used entries; margin to the first one left out. NULL: off. */
+typedef void (*sluice_route_fn)(void *arg, int seq, int64_t pos, uint32_t layer,
+                                const uint32_t *experts, const float *weights,
+                                uint32_t n_used, float margin);
+SLUICE_API void sluice_session_set_route_fn(struct sluice_session *session,
+                                            sluice_route_fn fn, void *arg);
+
+struct sluice_counters {
+    uint64_t n_steps, n_tokens; /* since the session was made */
+    uint64_t step_ns;           /* time inside steps */
+    uint64_t weight_bytes;      /* weights multiplied */
+    uint64_t kv_bytes;          /* memory reserved for sequences */
+    uint64_t scratch_bytes;
+};
+SLUICE_API void sluice_session_get_counters(const struct sluice_session *session,
+                                            struct sluice_counters *ret_counters);
+
+/* ---- sampling ---- */
+
+struct sluice_logit_bias {
+    int32_t token;
+    float bias; /* added to the logit; -INFINITY forbids */
+};
+
+struct sluice_sampler_opts {
+    float temperature; /* 0: greedy */
+    uint32_t top_k;    /* 0: off */
+    float top_p;       /* 1: off */
+    float min_p;       /* 0: off */
+    float repeat_penalty;   /* 1: off */
+    float presence_penalty; /* 0: off */
+    float frequency_penalty;
+    uint32_t penalty_last_n; /* tokens looked back at; 0: off */
+    uint64_t seed;
+    const struct sluice_logit_bias *bias; /* copied */
+    uint32_t n_bias;
+};
+
+/* The model's recommended settings (by architecture and name). */
+SLUICE_API void sluice_sampler_opts_default(const struct sluice_model *model,
+                                            struct sluice_sampler_opts *ret_opts);
+
+struct sluice_sampler;
+SLUICE_API int sluice_sampler_new(struct sluice_sampler **ret_sampler,
+                                  const struct sluice_model *model,
+                                  const struct sluice_sampler_opts *opts,
+                                  struct sluice_error *error);
+SLUICE_API void sluice_sampler_free(struct sluice_sampler *sampler);
+
+/* Tell the sampler a token of the past (prompt or output), for the penalties. */
+SLUICE_API void sluice_sampler_accept(struct sluice_sampler *sampler, int32_t token);
+
+/* Choose a token from n_vocab logits. Does not accept it. */
+SLUICE_API int32_t sluice_sampler_sample(struct sluice_sampler *sampler, const float *logits);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
