@@ -39,6 +39,16 @@ void sl_pool_run(struct sl_pool *pool, sl_pool_fn fn, void *arg);
  * it by any is visible after it to all. */
 void sl_pool_barrier(struct sl_pool *pool);
 
+/*
+ * Work that is shared out as it goes: each call takes the next `n` numbers of one
+ * counter, which starts at 0 after every barrier (and at the start of a run), and
+ * returns the first. Between two barriers the workers share one list of work.
+ */
+uint64_t sl_pool_take(struct sl_pool *pool, uint64_t n);
+
+/* Workers that could not be bound to the CPU asked for (they run unbound). */
+uint32_t sl_pool_n_unbound(const struct sl_pool *pool);
+
 /* The share [*ret_begin, *ret_end) of n items for a worker, in whole multiples of
  * grain (the last may be cut by n); shares are in order and cover n exactly. */
 static inline void sl_pool_share(uint64_t n, uint64_t grain, uint32_t worker,

@@ -1,0 +1,216 @@
+/*
+ * One counter, `generation`, drives everything: a barrier is passed when it grows,
+ * and a run starts when it grows. Workers live in one endless loop
+ *
+ *     barrier (wait for a run) → fn → barrier (run is over) → ...
+ *
+ * and the caller of sl_pool_run takes part in both barriers, so a run is nothing but
+ * two barriers around fn. The last to arrive resets the arrival count and the work
+ * counter, then releases the others; nobody can touch either before that release, so
+ * both are reset exactly once per barrier.
+ *
+ * Waiting is a spin of spin_us, then a futex on the generation. The waker pays the
+ * system call only if somebody sleeps.
+ */
+#include "base/pool.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define SPIN_US_DEFAULT 50
+#define CACHE_LINE 64
+
+struct worker {
+    struct sl_pool *pool;
+    pthread_t thread;
+    uint32_t index;
+    int32_t cpu;
+};
+
+struct sl_pool {
+    /* set once, then read only */
+    uint32_t n_workers;
+    uint32_t n_started; /* threads to join; worker 0 is the caller */
+    uint64_t spin_ns;
+    struct worker *workers;
+
+    /* written by the caller before the barrier that starts a run */
+    sl_pool_fn fn;
+    void *arg;
+    bool closing;
+
+    /* atomic */
+    _Atomic uint32_t n_unbound;
+    _Alignas(CACHE_LINE) _Atomic uint32_t generation;
+    _Alignas(CACHE_LINE) _Atomic uint32_t n_arrived;
+    _Atomic uint32_t n_asleep;
+    _Alignas(CACHE_LINE) _Atomic uint64_t next_work;
+};
+
+static void futex_wait(_Atomic uint32_t *word, uint32_t value)
+{
+    /* EAGAIN and EINTR are as good as a wake-up: the caller looks again. */
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+
+static void futex_wake_all(_Atomic uint32_t *word)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+static void wait_while(struct sl_pool *pool, uint32_t generation)
+{
+    uint64_t start = 0;
+
+    for (uint32_t i = 1;; i++) {
+        /* acquire: pairs with the release in sl_pool_barrier's last arrival */
+        if (atomic_load_explicit(&pool->generation, memory_order_acquire) != generation)
+            return;
+        __builtin_ia32_pause();
+        if (i % 64)
+            continue;
+        if (!start)
+            start = sl_clock_ns();
+        else if (sl_clock_ns() - start > pool->spin_ns)
+            break;
+    }
+    /* seq_cst on both sides: either the waker sees us, or we see its generation. */
+    atomic_fetch_add(&pool->n_asleep, 1);
+    while (atomic_load(&pool->generation) == generation)
+        futex_wait(&pool->generation, generation);
+    atomic_fetch_sub(&pool->n_asleep, 1);
+}
+
+void sl_pool_barrier(struct sl_pool *pool)
+{
+    uint32_t generation = atomic_load_explicit(&pool->generation, memory_order_relaxed);
+
+    /* acq_rel: the last arrival sees what all others wrote before they arrived */
+    if (atomic_fetch_add_explicit(&pool->n_arrived, 1, memory_order_acq_rel) + 1 <
+        pool->n_workers) {
+        wait_while(pool, generation);
+        return;
+    }
+    atomic_store_explicit(&pool->n_arrived, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool->next_work, 0, memory_order_relaxed);
+    atomic_fetch_add(&pool->generation, 1); /* releases the others */
+    if (atomic_load(&pool->n_asleep))
+        futex_wake_all(&pool->generation);
+}
+
+uint64_t sl_pool_take(struct sl_pool *pool, uint64_t n)
+{
+    return atomic_fetch_add_explicit(&pool->next_work, n, memory_order_relaxed);
+}
+
+static void bind_to(struct sl_pool *pool, int32_t cpu)
+{
+    cpu_set_t set;
+
+    if (cpu < 0)
+        return;
+    CPU_ZERO(&set);
+    if (cpu < CPU_SETSIZE)
+        CPU_SET(cpu, &set);
+    if (pthread_setaffinity_np(pthread_self(), sizeof(set), &set) != 0)
+        atomic_fetch_add(&pool->n_unbound, 1);
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker *worker = arg;
+    struct sl_pool *pool = worker->pool;
+
+    bind_to(pool, worker->cpu);
+    for (;;) {
+        sl_pool_barrier(pool);
+        if (pool->closing)
+            return NULL;
+        pool->fn(pool->arg, worker->index, pool->n_workers);
+        sl_pool_barrier(pool);
+    }
+}
+
+/* Unblock and end the threads that were started when not all could be. */
+static void abandon(struct sl_pool *pool)
+{
+    /* Threads wait in their first barrier for n_workers arrivals that will never
+     * come; the missing ones and the caller are counted in here. */
+    uint32_t n_missing = pool->n_workers - 1 - pool->n_started;
+
+    pool->closing = true;
+    atomic_fetch_add_explicit(&pool->n_arrived, n_missing, memory_order_acq_rel);
+    sl_pool_barrier(pool);
+}
+
+int sl_pool_new(struct sl_pool **ret_pool, const struct sl_pool_opts *opts)
+{
+    struct sl_pool *pool;
+    uint32_t n = opts->n_workers;
+
+    if (n < 1 || n > SL_POOL_WORKERS_MAX)
+        return -ERANGE;
+    pool = aligned_alloc(CACHE_LINE, sizeof(*pool));
+    if (!pool)
+        return -ENOMEM;
+    *pool = (struct sl_pool){ .n_workers = n,
+        .spin_ns = 1000u * (uint64_t)(opts->spin_us ? opts->spin_us : SPIN_US_DEFAULT) };
+    pool->workers = calloc(n, sizeof(*pool->workers));
+    if (!pool->workers) {
+        free(pool);
+        return -ENOMEM;
+    }
+    for (uint32_t i = 1; i < n; i++) {
+        struct worker *worker = &pool->workers[i];
+
+        *worker = (struct worker){ .pool = pool, .index = i,
+                                   .cpu = opts->cpus ? opts->cpus[i] : -1 };
+        if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
+            sl_pool_free(pool);
+            return -EAGAIN;
+        }
+        pool->n_started++;
+    }
+    *ret_pool = pool;
+    return 0;
+}
+
+void sl_pool_free(struct sl_pool *pool)
+{
+    if (!pool)
+        return;
+    abandon(pool);
+    for (uint32_t i = 1; i <= pool->n_started; i++)
+        (void)pthread_join(pool->workers[i].thread, NULL); /* joinable by construction */
+    free(pool->workers);
+    free(pool);
+}
+
+uint32_t sl_pool_n_workers(const struct sl_pool *pool)
+{
+    return pool->n_workers;
+}
+
+uint32_t sl_pool_n_unbound(const struct sl_pool *pool)
+{
+    return atomic_load(&pool->n_unbound);
+}
+
+void sl_pool_run(struct sl_pool *pool, sl_pool_fn fn, void *arg)
+{
+    pool->fn = fn;
+    pool->arg = arg;
+    sl_pool_barrier(pool); /* the workers wait in it: they start now */
+    fn(arg, 0, pool->n_workers);
+    sl_pool_barrier(pool); /* all have returned */
+}
