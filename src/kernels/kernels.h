@@ -59,6 +59,10 @@ enum sl_act_kind {
     SL_ACT_Q256, /* int8, one scale per 256 */
 };
 
+/* Below this largest magnitude a block is quantised to zeros: 127 / amax must not
+ * overflow. */
+#define SL_ACT_AMAX_MIN 0x1p-100f
+
 /*
  * Activations of n_tok tokens, the right-hand side of a matrix product. Quantised
  * kinds are stored block after block, so that one block of all tokens is
@@ -127,10 +131,10 @@ struct sl_kernels {
     struct sl_kernels_matmul matmul[SL_DTYPE_LIMIT]; /* NULL pointers: type unsupported */
 
     /* Quantise row x[0 .. n_cols) into token t of act (kind Q32 or Q256; n_cols a
-     * multiple of its block). Per block: amax = max |x_i|; d = amax / 127;
-     * inv = amax > 0 ? 127 / amax : 0; q_i = x_i * inv rounded to nearest even. For
-     * SL_ACT_F32 it copies. Not finite input: q is unspecified but in -128..127, d is
-     * NaN or infinite, so the result shows it. */
+     * multiple of its block). Per block: amax = max |x_i|; d = amax / 127; inv =
+     * amax >= SL_ACT_AMAX_MIN ? 127 / amax : 0; q_i = x_i * inv rounded to nearest
+     * even. For SL_ACT_F32 it copies. Not finite input: q is unspecified but in
+     * -128..127, d is NaN or infinite, so the result shows it. */
     void (*quantize)(struct sl_act *act, uint32_t t, const float *x);
 
     /* out_i = (x_i * r) * w_i with r = 1 / sqrtf(sum / n + eps), sum = 16 lanes of fma
