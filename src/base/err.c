@@ -16,7 +16,9 @@ static void trim_utf8(char *text)
         lead--;
     if (lead == 0 || (unsigned char)text[lead - 1] < 0xC0)
         return;
-    want = (unsigned char)text[lead - 1] >= 0xF0 ? 4 : (unsigned char)text[lead - 1] >= 0xE0 ? 3 : 2;
+    want = (unsigned char)text[lead - 1] >= 0xF0   ? 4
+           : (unsigned char)text[lead - 1] >= 0xE0 ? 3
+                                                   : 2;
     if (len - (lead - 1) < want)
         text[lead - 1] = '\0';
 }
