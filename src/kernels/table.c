@@ -11,6 +11,7 @@ void sl_kernels_init(struct sl_kernels *k, enum sl_cpu_level level)
     *k = (struct sl_kernels){ .level = level };
 
     sl_kernels_fill_quant_c(k);
+    sl_kernels_fill_float_c(k);
     if (level < SL_CPU_AVX2)
         return;
 

@@ -1,0 +1,10 @@
+/* The float family's entries, put together from its files, level by level. */
+#include "kernels/fill_float.h"
+#include "kernels/fill.h"
+
+void sl_kernels_fill_float_c(struct sl_kernels *k)
+{
+    sl_fill_matmul_float_c(k);
+    sl_fill_vecops_c(k);
+    sl_fill_attend_c(k);
+}
