@@ -17,4 +17,6 @@ void sl_kernels_init(struct sl_kernels *k, enum sl_cpu_level level)
 
     if (level < SL_CPU_AVX512)
         return;
+
+    sl_kernels_fill_quant_avx512(k);
 }

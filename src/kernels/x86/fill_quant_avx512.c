@@ -1,0 +1,18 @@
+/* The AVX-512 entries of the block types. */
+#include "kernels/fill.h"
+#include "kernels/x86/quant_avx512.h"
+
+static struct sl_kernels_matmul entry(sl_matmul_fn one, sl_matmul_fn many)
+{
+    return (struct sl_kernels_matmul){
+        .one = one, .many = many, .one_isa = "avx512", .many_isa = "avx512",
+    };
+}
+
+void sl_kernels_fill_quant_avx512(struct sl_kernels *k)
+{
+    k->matmul[SL_DTYPE_Q4_K] = entry(sl_matmul_one_q4_k_avx512, sl_matmul_many_q4_k_avx512);
+    k->matmul[SL_DTYPE_Q5_K] = entry(sl_matmul_one_q5_k_avx512, sl_matmul_many_q5_k_avx512);
+
+    k->quantize = sl_quantize_avx512;
+}

@@ -1,0 +1,394 @@
+/*
+ * Products with Q4_K and Q5_K weights, AVX-512 VNNI. The two types differ in one bit
+ * plane only, so each function here takes `fifth` as a constant.
+ *
+ * one: per row and block four vectors of 64 weights meet the activations in vpdpbusd;
+ * a lane is then at most 31 * 128 * 4 and fits 16 bits, so two vectors are packed
+ * and the scales applied by vpmaddwd, which needs no 32-bit multiply. The 6-bit
+ * scales of sixteen rows are decoded together, a dword of each row per lane. The
+ * sums of activations for the mins (13 bits) are split into 7 low bits and the rest,
+ * so that vpdpbusd does them too.
+ *
+ * many: a tile of 16 rows of one block is unpacked to dwords of four columns (see
+ * vnni_avx512.h) and multiplied with groups of up to 12 tokens.
+ */
+#include <stdbool.h>
+
+#include "kernels/x86/quant_avx512.h"
+#include "kernels/x86/vnni_avx512.h"
+#include "tensor/block.h"
+
+#define PREFETCH_LINES(bytes) ((int)((TILE_ROWS * (bytes) + 63) / 64))
+
+/* Scales and mins of 16 rows: byte i of lane r is the one of sub-block i, or 4 + i. */
+struct scales_k4 {
+    __m512i sc_lo, sc_hi, mn_lo, mn_hi;
+    __m512 d, dmin;
+};
+
+INLINE struct scales_k4 load_scales(const struct rows16 *rows, size_t off)
+{
+    const __m512i m0f = _mm512_set1_epi8(0x0f);
+    const __m512i m30 = _mm512_set1_epi8(0x30);
+    const __m512i m3f = _mm512_set1_epi8(0x3f);
+    __m512i head[4];
+
+    load_dwords4(rows, off, head);
+    return (struct scales_k4){
+        .sc_lo = _mm512_and_si512(head[1], m3f),
+        .mn_lo = _mm512_and_si512(head[2], m3f),
+        .sc_hi = _mm512_or_si512(_mm512_and_si512(head[3], m0f),
+                                 _mm512_and_si512(_mm512_srli_epi32(head[1], 2), m30)),
+        .mn_hi = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi32(head[3], 4), m0f),
+                                 _mm512_and_si512(_mm512_srli_epi32(head[2], 2), m30)),
+        .d = half_to_float(head[0]),
+        .dmin = half_to_float(_mm512_srli_epi32(head[0], 16)),
+    };
+}
+
+/* Activations of one token and block, in the order in which `one` meets them. */
+struct act_k4 {
+    __m512i x[4];            /* 64 elements for the low, high nibbles of each half of qs */
+    __m512i low[2], high[2]; /* bytes: sums of 32 elements & 127, >> 7; sub-blocks 0-3, 4-7 */
+    float d;
+};
+
+INLINE struct act_k4 load_act(const struct sl_act *x, size_t i_block)
+{
+    const int8_t *q = x->q + i_block * SL_BLOCK256;
+    __m256i sums = _mm256_madd_epi16(load256(x->sums + i_block * 16), _mm256_set1_epi16(1));
+    __m128i low = _mm256_cvtepi32_epi8(_mm256_and_si256(sums, _mm256_set1_epi32(127)));
+    __m128i high = _mm256_cvtepi32_epi8(_mm256_srai_epi32(sums, 7));
+
+    return (struct act_k4){
+        .x = { load256x2(q, q + 64), load256x2(q + 32, q + 96),
+               load256x2(q + 128, q + 192), load256x2(q + 160, q + 224) },
+        .low = { _mm512_broadcastd_epi32(low),
+                 _mm512_broadcastd_epi32(_mm_srli_si128(low, 4)) },
+        .high = { _mm512_broadcastd_epi32(high),
+                  _mm512_broadcastd_epi32(_mm_srli_si128(high, 4)) },
+        .d = x->d[i_block],
+    };
+}
+
+/*
+ * Shuffle controls: from a quarter that holds the eight scales of two rows, the
+ * 16-bit factors of row `row` for half `half` of the block, as packs_epi32 lays out
+ * its lanes: quarters 0 and 1 [4 x even, 4 x odd sub-block] of the first pair, 2 and
+ * 3 of the second.
+ */
+INLINE __m512i scale_control(int row, int half)
+{
+    const __m512i first = _mm512_set_epi64(
+        0xff03ff03ff03ff03, 0xff02ff02ff02ff02, 0xff03ff03ff03ff03, 0xff02ff02ff02ff02,
+        0xff01ff01ff01ff01, 0xff00ff00ff00ff00, 0xff01ff01ff01ff01, 0xff00ff00ff00ff00);
+
+    return _mm512_or_si512(first, _mm512_set1_epi16((short)(8 * row + 4 * half)));
+}
+
+/* The lanes of one row; their sum is the block's isum. p: qh (fifth) and qs. */
+INLINE __m512i dot_row(const uint8_t *p, const struct act_k4 *a, __m512i scales0,
+                       __m512i scales1, bool fifth)
+{
+    const __m512i m0f = _mm512_set1_epi8(0x0f);
+    const __m512i m10 = _mm512_set1_epi8(0x10);
+    const __m512i zero = _mm512_setzero_si512();
+    const uint8_t *qs = p + (fifth ? sizeof(((struct sl_block_q5_k *)0)->qh) : 0);
+    __m512i v0 = load512(qs), v1 = load512(qs + 64);
+    __m512i w[4] = {
+        _mm512_and_si512(v0, m0f), _mm512_and_si512(_mm512_srli_epi16(v0, 4), m0f),
+        _mm512_and_si512(v1, m0f), _mm512_and_si512(_mm512_srli_epi16(v1, 4), m0f),
+    };
+    __m512i half0, half1;
+
+    if (fifth) {
+        /* Bit j of qh to bit 4, j = 0 | 2, 1 | 3, 4 | 6, 5 | 7 in the two halves. */
+        __m512i qh = _mm512_broadcast_i64x4(load256(p));
+        const __m512i by0 = _mm512_set_epi64(2, 2, 2, 2, 4, 4, 4, 4);
+        const __m512i by1 = _mm512_set_epi64(1, 1, 1, 1, 3, 3, 3, 3);
+        const __m512i by2 = _mm512_set_epi64(62, 62, 62, 62, 0, 0, 0, 0);
+        const __m512i by3 = _mm512_set_epi64(61, 61, 61, 61, 63, 63, 63, 63);
+
+        /* 0xf8: a | (b & c) */
+        w[0] = _mm512_ternarylogic_epi32(w[0], _mm512_rolv_epi64(qh, by0), m10, 0xf8);
+        w[1] = _mm512_ternarylogic_epi32(w[1], _mm512_rolv_epi64(qh, by1), m10, 0xf8);
+        w[2] = _mm512_ternarylogic_epi32(w[2], _mm512_rolv_epi64(qh, by2), m10, 0xf8);
+        w[3] = _mm512_ternarylogic_epi32(w[3], _mm512_rolv_epi64(qh, by3), m10, 0xf8);
+    }
+    half0 = _mm512_packs_epi32(_mm512_dpbusd_epi32(zero, w[0], a->x[0]),
+                               _mm512_dpbusd_epi32(zero, w[1], a->x[1]));
+    half1 = _mm512_packs_epi32(_mm512_dpbusd_epi32(zero, w[2], a->x[2]),
+                               _mm512_dpbusd_epi32(zero, w[3], a->x[3]));
+    return _mm512_dpwssd_epi32(_mm512_madd_epi16(half0, scales0), half1, scales1);
+}
+
+/* sc_ab, sc_cd: the scales of rows a, b and c, d in every quarter. */
+INLINE __m512i dot_rows4(const uint8_t *const *at, size_t off, const struct act_k4 *a,
+                         __m512i sc_ab, __m512i sc_cd, bool fifth)
+{
+    const __m512i c00 = scale_control(0, 0), c01 = scale_control(0, 1);
+    const __m512i c10 = scale_control(1, 0), c11 = scale_control(1, 1);
+
+    return add_lanes4(
+        dot_row(at[0] + off, a, _mm512_shuffle_epi8(sc_ab, c00),
+                _mm512_shuffle_epi8(sc_ab, c01), fifth),
+        dot_row(at[1] + off, a, _mm512_shuffle_epi8(sc_ab, c10),
+                _mm512_shuffle_epi8(sc_ab, c11), fifth),
+        dot_row(at[2] + off, a, _mm512_shuffle_epi8(sc_cd, c00),
+                _mm512_shuffle_epi8(sc_cd, c01), fifth),
+        dot_row(at[3] + off, a, _mm512_shuffle_epi8(sc_cd, c10),
+                _mm512_shuffle_epi8(sc_cd, c11), fifth));
+}
+
+INLINE __m512i dot_mins(const struct scales_k4 *s, const struct act_k4 *a)
+{
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i low = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, s->mn_lo, a->low[0]),
+                                      s->mn_hi, a->low[1]);
+    __m512i high = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, s->mn_lo, a->high[0]),
+                                       s->mn_hi, a->high[1]);
+
+    return _mm512_add_epi32(low, _mm512_slli_epi32(high, 7));
+}
+
+/* The products of one tile with token t. */
+INLINE void tile_one(float *out, const struct rows16 *rows, const struct sl_act *x,
+                     uint32_t t, bool fifth)
+{
+    const size_t block_bytes = fifth ? sizeof(struct sl_block_q5_k) : sizeof(struct sl_block_q4_k);
+    const size_t n_blocks = x->n_cols / SL_BLOCK256;
+    const uint8_t *next = rows->next;
+    __m512 acc = _mm512_setzero_ps();
+
+    for (size_t b = 0, off = 0; b < n_blocks; b++, off += block_bytes) {
+        const struct act_k4 a = load_act(x, b * x->n_tok + t);
+        const struct scales_k4 s = load_scales(rows, off);
+        /* quarter l: rows 4 l, 4 l + 1; rows 4 l + 2, 4 l + 3 */
+        __m512i sc01 = _mm512_unpacklo_epi32(s.sc_lo, s.sc_hi);
+        __m512i sc23 = _mm512_unpackhi_epi32(s.sc_lo, s.sc_hi);
+        __m512 dx = _mm512_set1_ps(a.d);
+        __m512i lanes[4], isum, msum;
+
+        for (int i = 0; i < PREFETCH_LINES(block_bytes); i++)
+            _mm_prefetch((const char *)next + 64 * i, _MM_HINT_T1);
+        next += TILE_ROWS * block_bytes;
+
+        lanes[0] = dot_rows4(rows->at, off + 16, &a, _mm512_shuffle_i32x4(sc01, sc01, 0x00),
+                             _mm512_shuffle_i32x4(sc23, sc23, 0x00), fifth);
+        lanes[1] = dot_rows4(rows->at + 4, off + 16, &a, _mm512_shuffle_i32x4(sc01, sc01, 0x55),
+                             _mm512_shuffle_i32x4(sc23, sc23, 0x55), fifth);
+        lanes[2] = dot_rows4(rows->at + 8, off + 16, &a, _mm512_shuffle_i32x4(sc01, sc01, 0xaa),
+                             _mm512_shuffle_i32x4(sc23, sc23, 0xaa), fifth);
+        lanes[3] = dot_rows4(rows->at + 12, off + 16, &a, _mm512_shuffle_i32x4(sc01, sc01, 0xff),
+                             _mm512_shuffle_i32x4(sc23, sc23, 0xff), fifth);
+        isum = add_quarters(lanes);
+        msum = dot_mins(&s, &a);
+        acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum), _mm512_mul_ps(s.d, dx), acc);
+        acc = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(msum), _mm512_mul_ps(s.dmin, dx), acc);
+    }
+    _mm512_mask_storeu_ps(out, rows->mask, acc);
+}
+
+/* One block of 16 rows, unpacked. Dword i of sub-block j: columns 32 j + 4 i .. + 3. */
+struct tile_k4 {
+    __m512i w[8][8];
+    __m512i sc[8]; /* 32 bits */
+    __m512i mn[8]; /* two equal halves of 16 bits, for the two sums of a sub-block */
+    __m512 d, dmin;
+};
+
+INLINE void unpack_scales(struct tile_k4 *tile, const struct rows16 *rows, size_t off)
+{
+    const __m512i byte = _mm512_set1_epi32(0xff);
+    struct scales_k4 s = load_scales(rows, off);
+
+    for (int j = 0; j < 4; j++) {
+        __m512i mn_lo = _mm512_and_si512(_mm512_srli_epi32(s.mn_lo, 8 * j), byte);
+        __m512i mn_hi = _mm512_and_si512(_mm512_srli_epi32(s.mn_hi, 8 * j), byte);
+
+        tile->sc[j] = _mm512_and_si512(_mm512_srli_epi32(s.sc_lo, 8 * j), byte);
+        tile->sc[4 + j] = _mm512_and_si512(_mm512_srli_epi32(s.sc_hi, 8 * j), byte);
+        tile->mn[j] = _mm512_or_si512(mn_lo, _mm512_slli_epi32(mn_lo, 16));
+        tile->mn[4 + j] = _mm512_or_si512(mn_hi, _mm512_slli_epi32(mn_hi, 16));
+    }
+    tile->d = s.d;
+    tile->dmin = s.dmin;
+}
+
+/* Sub-blocks 4 half .. 4 half + 3; qh[c]: dword c of the sixteen rows' qh. */
+INLINE void unpack_half(struct tile_k4 *tile, const struct rows16 *rows, size_t off, int half,
+                        const __m512i qh[8], bool fifth)
+{
+    const __m512i m0f = _mm512_set1_epi8(0x0f);
+    const __m512i m10 = _mm512_set1_epi8(0x10);
+    __m512i v[16];
+
+    for (int i = 0; i < TILE_ROWS; i++)
+        v[i] = load512(rows->at[i] + off + 64 * half);
+    transpose16(v);
+    for (int i = 0; i < 16; i++) {
+        int j = 4 * half + 2 * (i / 8), c = i % 8;
+        __m512i even = _mm512_and_si512(v[i], m0f);
+        __m512i odd = _mm512_and_si512(_mm512_srli_epi32(v[i], 4), m0f);
+
+        if (fifth) {
+            __m512i bit_even = _mm512_rolv_epi32(qh[c], _mm512_set1_epi32((36 - j) % 32));
+            __m512i bit_odd = _mm512_rolv_epi32(qh[c], _mm512_set1_epi32((35 - j) % 32));
+
+            even = _mm512_ternarylogic_epi32(even, bit_even, m10, 0xf8);
+            odd = _mm512_ternarylogic_epi32(odd, bit_odd, m10, 0xf8);
+        }
+        tile->w[j][c] = even;
+        tile->w[j + 1][c] = odd;
+    }
+}
+
+INLINE void unpack_tile(struct tile_k4 *tile, const struct rows16 *rows, size_t off, bool fifth)
+{
+    __m512i qh[8] = { 0 };
+    size_t qs_off = off + 16;
+
+    unpack_scales(tile, rows, off);
+    if (fifth) {
+        load_dwords4(rows, off + 16, qh);
+        load_dwords4(rows, off + 32, qh + 4);
+        qs_off += sizeof(((struct sl_block_q5_k *)0)->qh);
+    }
+    unpack_half(tile, rows, qs_off, 0, qh, fifth);
+    unpack_half(tile, rows, qs_off, 1, qh, fifth);
+}
+
+/* One tile of one block with n_tok (a constant) tokens from i_block on in x. */
+INLINE void group(float *acc, const struct tile_k4 *tile, const struct sl_act *x, size_t i_block,
+                  const int n_tok)
+{
+    const int8_t *q = x->q + i_block * SL_BLOCK256;
+    const int16_t *sums = x->sums + i_block * 16;
+    const float *d = x->d + i_block;
+    __m512i dot[GROUP_TOK_MAX], isum[GROUP_TOK_MAX];
+
+    for (int t = 0; t < n_tok; t++)
+        isum[t] = _mm512_setzero_si512();
+    for (int j = 0; j < 8; j++) {
+        for (int t = 0; t < n_tok; t++)
+            dot[t] = _mm512_setzero_si512();
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) {
+            __m512i w = tile->w[j][i];
+
+#pragma GCC unroll 12
+            for (int t = 0; t < n_tok; t++)
+                dot[t] = _mm512_dpbusd_epi32(dot[t], w,
+                                             broadcast32(q + SL_BLOCK256 * t + 32 * j + 4 * i));
+        }
+#pragma GCC unroll 12
+        for (int t = 0; t < n_tok; t++)
+            isum[t] = _mm512_add_epi32(isum[t], _mm512_mullo_epi32(dot[t], tile->sc[j]));
+    }
+    for (int t = 0; t < n_tok; t++)
+        dot[t] = _mm512_setzero_si512();
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++) {
+#pragma GCC unroll 12
+        for (int t = 0; t < n_tok; t++)
+            dot[t] = _mm512_dpwssd_epi32(dot[t], tile->mn[j], broadcast32(sums + 16 * t + 2 * j));
+    }
+#pragma GCC unroll 12
+    for (int t = 0; t < n_tok; t++) {
+        __m512 dx = _mm512_set1_ps(d[t]);
+        __m512 sum = _mm512_load_ps(acc + TILE_ROWS * t);
+
+        sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum[t]), _mm512_mul_ps(tile->d, dx), sum);
+        sum = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(dot[t]), _mm512_mul_ps(tile->dmin, dx), sum);
+        _mm512_store_ps(acc + TILE_ROWS * t, sum);
+    }
+}
+
+static void any_group(float *acc, const struct tile_k4 *tile, const struct sl_act *x,
+                      size_t i_block, uint32_t n_tok)
+{
+    switch (n_tok) {
+    case 4: group(acc, tile, x, i_block, 4); break;
+    case 5: group(acc, tile, x, i_block, 5); break;
+    case 6: group(acc, tile, x, i_block, 6); break;
+    case 7: group(acc, tile, x, i_block, 7); break;
+    case 8: group(acc, tile, x, i_block, 8); break;
+    case 9: group(acc, tile, x, i_block, 9); break;
+    case 10: group(acc, tile, x, i_block, 10); break;
+    case 11: group(acc, tile, x, i_block, 11); break;
+    case 12: group(acc, tile, x, i_block, 12); break;
+    default: __builtin_unreachable(); /* next_part, FEW_TOK_MAX */
+    }
+}
+
+/* The products of one tile with tokens t0 .. t0 + n_tok - 1, n_tok > FEW_TOK_MAX. */
+INLINE void tile_many(float *out, size_t out_stride, const struct rows16 *rows,
+                      const struct sl_act *x, uint32_t t0, uint32_t n_tok, bool fifth)
+{
+    const size_t block_bytes = fifth ? sizeof(struct sl_block_q5_k) : sizeof(struct sl_block_q4_k);
+    _Alignas(64) float acc[CHUNK_TOK_MAX * TILE_ROWS];
+    struct tile_k4 tile;
+
+    memset(acc, 0, n_tok * TILE_ROWS * sizeof(float));
+    for (size_t b = 0; b < x->n_cols / SL_BLOCK256; b++) {
+        unpack_tile(&tile, rows, b * block_bytes, fifth);
+        for (uint32_t t = 0, n; t < n_tok; t += n) {
+            n = next_part(n_tok - t, GROUP_TOK_MAX);
+            any_group(acc + TILE_ROWS * t, &tile, x, b * x->n_tok + t0 + t, n);
+        }
+    }
+    for (uint32_t t = 0; t < n_tok; t++)
+        _mm512_mask_storeu_ps(out + t * out_stride, rows->mask, _mm512_load_ps(acc + TILE_ROWS * t));
+}
+
+INLINE void matmul_one(float *out, const void *w, size_t row_bytes, size_t n_rows,
+                       const struct sl_act *x, bool fifth)
+{
+    for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
+        struct rows16 rows = rows16_at(w, row_bytes, n_rows, r);
+
+        tile_one(out + r, &rows, x, 0, fifth);
+    }
+}
+
+INLINE void matmul_many(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                        size_t n_rows, const struct sl_act *x, bool fifth)
+{
+    for (uint32_t t0 = 0, n; t0 < x->n_tok; t0 += n) {
+        n = next_part(x->n_tok - t0, CHUNK_TOK_MAX);
+        for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
+            struct rows16 rows = rows16_at(w, row_bytes, n_rows, r);
+            float *tile_out = out + t0 * out_stride + r;
+
+            if (n > FEW_TOK_MAX)
+                tile_many(tile_out, out_stride, &rows, x, t0, n, fifth);
+            else
+                for (uint32_t t = 0; t < n; t++)
+                    tile_one(tile_out + t * out_stride, &rows, x, t0 + t, fifth);
+        }
+    }
+}
+
+void sl_matmul_one_q4_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                               size_t n_rows, const struct sl_act *x)
+{
+    matmul_one(out, w, row_bytes, n_rows, x, false);
+}
+
+void sl_matmul_many_q4_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                                size_t n_rows, const struct sl_act *x)
+{
+    matmul_many(out, out_stride, w, row_bytes, n_rows, x, false);
+}
+
+void sl_matmul_one_q5_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                               size_t n_rows, const struct sl_act *x)
+{
+    matmul_one(out, w, row_bytes, n_rows, x, true);
+}
+
+void sl_matmul_many_q5_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                                size_t n_rows, const struct sl_act *x)
+{
+    matmul_many(out, out_stride, w, row_bytes, n_rows, x, true);
+}
