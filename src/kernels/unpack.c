@@ -21,7 +21,7 @@ void sl_unpack_q4_0(struct sl_unpacked32 *ret_u, const void *block)
     const struct sl_block_q4_0 *w = block;
 
     ret_u->d = sl_f16_to_f32(w->d);
-    ret_u->m = 0;
+    ret_u->m = -0.0f;
     for (int i = 0; i < SL_BLOCK32; i++)
         ret_u->v[i] = (int8_t)(nibble(w->qs, i) - 8);
 }
@@ -46,7 +46,7 @@ void sl_unpack_q5_0(struct sl_unpacked32 *ret_u, const void *block)
     const struct sl_block_q5_0 *w = block;
 
     ret_u->d = sl_f16_to_f32(w->d);
-    ret_u->m = 0;
+    ret_u->m = -0.0f;
     for (int i = 0; i < SL_BLOCK32; i++)
         ret_u->v[i] = (int8_t)((nibble(w->qs, i) | fifth_bit(w->qh, i)) - 16);
 }
@@ -66,7 +66,7 @@ void sl_unpack_q8_0(struct sl_unpacked32 *ret_u, const void *block)
     const struct sl_block_q8_0 *w = block;
 
     ret_u->d = sl_f16_to_f32(w->d);
-    ret_u->m = 0;
+    ret_u->m = -0.0f;
     for (int i = 0; i < SL_BLOCK32; i++)
         ret_u->v[i] = w->qs[i];
 }
@@ -76,7 +76,7 @@ void sl_unpack_iq4_nl(struct sl_unpacked32 *ret_u, const void *block)
     const struct sl_block_iq4_nl *w = block;
 
     ret_u->d = sl_f16_to_f32(w->d);
-    ret_u->m = 0;
+    ret_u->m = -0.0f;
     for (int i = 0; i < SL_BLOCK32; i++)
         ret_u->v[i] = iq4_values[nibble(w->qs, i)];
 }

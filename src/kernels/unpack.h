@@ -8,7 +8,8 @@
 
 #include "tensor/block.h"
 
-/* Element i is d * v[i] + m. Types without m leave it at 0. */
+/* Element i is d * v[i] + m. Types without m leave it at -0, which changes nothing:
+ * +0 would turn an element of -0 into +0. */
 struct sl_unpacked32 {
     float d, m;
     int8_t v[SL_BLOCK32]; /* offset taken off; IQ4_NL: the level */
