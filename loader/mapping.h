@@ -29,7 +29,14 @@ uint64_t sl_mapping_bytes(const struct sl_mapping *map);
 const char *sl_mapping_path(const struct sl_mapping *map); /* borrowed */
 int sl_mapping_fd(const struct sl_mapping *map);           /* borrowed, O_RDONLY */
 
-/* File offset of the first page found unreadable, or UINT64_MAX. Any thread. */
+/* For error texts: path, or its last 200 bytes where it is longer. Borrowed. */
+const char *sl_mapping_path_tail(const char *path);
+
+/*
+ * File offset of the first page found unreadable, or UINT64_MAX. A file that is now
+ * shorter than when it was mapped counts as unreadable from there on. Any thread;
+ * costs one system call.
+ */
 uint64_t sl_mapping_bad_off(const struct sl_mapping *map);
 
 /*
@@ -42,8 +49,9 @@ int sl_mapping_install_sigbus(void);
 /*
  * Read the byte range into the page cache with large sequential reads and n_threads
  * threads (cold start), calling progress(arg, done, total) from the calling thread
- * about ten times a second; NULL is allowed. Pages already cached cost little.
- * progress returning nonzero stops with -ECANCELED.
+ * about ten times a second and once at the end; NULL is allowed. Pages already cached
+ * cost little. progress returning nonzero stops with -ECANCELED; -EIO when a read
+ * fails or the file became shorter.
  */
 int sl_mapping_warm(struct sl_mapping *map, uint64_t off, uint64_t bytes,
                     uint32_t n_threads,

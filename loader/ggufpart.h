@@ -1,0 +1,38 @@
+/*
+ * One GGUF file on its own, read and checked; the parts of a split model are put
+ * together in gguf.c. For loader/gguf.c only. One thread at a time per part.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "loader/gguf.h"
+#include "loader/mapping.h"
+
+struct sl_ggufpart {
+    struct sl_mapping *map;         /* owned */
+    uint32_t version;
+    uint32_t alignment;             /* of tensor data, a power of two */
+    uint32_t n_kv;
+    uint32_t n_tensors;
+    struct sl_gguf_kv *kvs;         /* owned */
+    struct sl_gguf_tensor *tensors; /* owned; split is 0 */
+};
+
+/*
+ * Map path and check all that concerns this file alone; names may still occur twice.
+ * part must be all zeroes; on failure it is so again. flags: SL_GGUF_*.
+ */
+int sl_ggufpart_open(struct sl_ggufpart *part, const char *path, uint32_t flags,
+                     struct sl_diag *diag);
+
+/* Free what part owns and zero it. All zeroes are allowed. */
+void sl_ggufpart_close(struct sl_ggufpart *part);
+
+/* A string of a file for an error text: cut to 64 bytes, other bytes than printable
+ * ASCII as '?', so that a file cannot send control sequences to a terminal. */
+struct sl_ggufpart_text {
+    char s[68];
+};
+struct sl_ggufpart_text sl_ggufpart_printable(struct sl_gguf_str str);
