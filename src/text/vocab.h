@@ -62,3 +62,19 @@ struct sl_str_view sl_vocab_piece(const struct sl_vocab *vocab, int32_t id);
 
 /* The token whose spelling in the file is exactly text, or -1. */
 int32_t sl_vocab_find(const struct sl_vocab *vocab, const char *text, size_t len);
+
+/* What the tokenizer needs besides; any caller may use it. */
+
+enum sl_token_type sl_vocab_type(const struct sl_vocab *vocab, int32_t id);
+
+/* The token that stands for exactly these bytes, or -1. */
+int32_t sl_vocab_find_bytes(const struct sl_vocab *vocab, const char *bytes, size_t len);
+
+/* A merge: two neighbours become one. Lower rank first. */
+struct sl_merge {
+    int32_t left, right, merged;
+};
+
+/* Rank of the merge of two tokens (ids may be -1), or -1; and the merge of a rank. */
+int32_t sl_vocab_merge_rank(const struct sl_vocab *vocab, int32_t left, int32_t right);
+const struct sl_merge *sl_vocab_merge(const struct sl_vocab *vocab, int32_t rank);
