@@ -11,8 +11,12 @@ static struct sl_kernels_matmul entry(sl_matmul_fn one, sl_matmul_fn many)
 
 void sl_kernels_fill_quant_avx512(struct sl_kernels *k)
 {
+    k->matmul[SL_DTYPE_Q4_0] = entry(sl_matmul_one_q4_0_avx512, sl_matmul_many_q4_0_avx512);
+    k->matmul[SL_DTYPE_Q8_0] = entry(sl_matmul_one_q8_0_avx512, sl_matmul_many_q8_0_avx512);
+
     k->matmul[SL_DTYPE_Q4_K] = entry(sl_matmul_one_q4_k_avx512, sl_matmul_many_q4_k_avx512);
     k->matmul[SL_DTYPE_Q5_K] = entry(sl_matmul_one_q5_k_avx512, sl_matmul_many_q5_k_avx512);
+    k->matmul[SL_DTYPE_Q6_K] = entry(sl_matmul_one_q6_k_avx512, sl_matmul_many_q6_k_avx512);
 
     k->quantize = sl_quantize_avx512;
 }

@@ -1,0 +1,278 @@
+/*
+ * Products with Q6_K weights, AVX-512 VNNI. The 6-bit values stay unsigned; what
+ * the offset of 32 adds is taken off exactly.
+ *
+ * one: per row and block four vectors of 64 weights meet the activations in vpdpbusd,
+ * whose accumulator starts at -32 times the lane's own activations. A lane is then at
+ * most 32 * 128 * 4 and fits 16 bits: two vectors are packed and the scales applied
+ * by vpmaddwd.
+ *
+ * many: a tile of 16 rows of one block is unpacked to dwords of four columns (see
+ * vnni_avx512.h) and multiplied with groups of up to 12 tokens. The offset comes from
+ * the sums of the activations and the scales times -32, by vpdpwssd.
+ */
+#include "kernels/x86/quant_avx512.h"
+#include "kernels/x86/vnni_avx512.h"
+#include "tensor/block.h"
+
+#define BLOCK_BYTES sizeof(struct sl_block_q6_k)
+#define PREFETCH_LINES ((int)((TILE_ROWS * BLOCK_BYTES + 63) / 64))
+#define OFF_QH offsetof(struct sl_block_q6_k, qh)
+#define OFF_SCALES offsetof(struct sl_block_q6_k, scales)
+#define OFF_D offsetof(struct sl_block_q6_k, d)
+
+/* Activations of one token and block. */
+struct act_k6 {
+    __m512i x[4];
+    __m512i start[4]; /* -32 * (sum of a lane's four activations) */
+};
+
+INLINE struct act_k6 load_act(const struct sl_act *x, size_t i_block)
+{
+    const __m512i zero = _mm512_setzero_si512();
+    const __m512i by32 = _mm512_set1_epi8(32);
+    struct act_k6 a;
+
+    for (int i = 0; i < 4; i++) {
+        a.x[i] = load512(x->q + i_block * SL_BLOCK256 + 64 * i);
+        a.start[i] = _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, by32, a.x[i]));
+    }
+    return a;
+}
+
+/* Elements 128 half .. 128 half + 127 in two vectors; p: the block. */
+INLINE void load_half(const uint8_t *p, int half, __m512i ret[2])
+{
+    const __m512i m0f = _mm512_set1_epi8(0x0f);
+    const __m512i m30 = _mm512_set1_epi8(0x30);
+    /* Rotations that bring bits 2 g, 2 g + 1 to 4, 5: g = 0 | 1, 2 | 3. */
+    const __m512i by0 = _mm512_set_epi64(2, 2, 2, 2, 4, 4, 4, 4);
+    const __m512i by1 = _mm512_set_epi64(62, 62, 62, 62, 0, 0, 0, 0);
+    __m512i ql = load512(p + 64 * half);
+    __m512i qh = _mm512_broadcast_i64x4(load256(p + OFF_QH + 32 * half));
+    __m512i low = _mm512_and_si512(ql, m0f);
+    __m512i high = _mm512_and_si512(_mm512_srli_epi16(ql, 4), m0f);
+
+    /* 0xf8: a | (b & c) */
+    ret[0] = _mm512_ternarylogic_epi32(low, _mm512_rolv_epi64(qh, by0), m30, 0xf8);
+    ret[1] = _mm512_ternarylogic_epi32(high, _mm512_rolv_epi64(qh, by1), m30, 0xf8);
+}
+
+/* The lanes of one row; their sum is the block's isum. p: the block. */
+INLINE __m512i dot_row(const uint8_t *p, const struct act_k6 *a)
+{
+    /* Quarter l of packed lanes: 4 of sub-block l, then 4 of sub-block 4 + l. */
+    const __m512i pick = _mm512_set_epi64(
+        0x0007000700070007, 0x0003000300030003, 0x0006000600060006, 0x0002000200020002,
+        0x0005000500050005, 0x0001000100010001, 0x0004000400040004, 0x0000000000000000);
+    const __m512i eight = _mm512_set1_epi16(8);
+    __m512i scales = _mm512_castsi256_si512(_mm256_cvtepi8_epi16(load128(p + OFF_SCALES)));
+    __m512i w[4], half0, half1;
+
+    load_half(p, 0, w);
+    load_half(p, 1, w + 2);
+    half0 = _mm512_packs_epi32(_mm512_dpbusd_epi32(a->start[0], w[0], a->x[0]),
+                               _mm512_dpbusd_epi32(a->start[1], w[1], a->x[1]));
+    half1 = _mm512_packs_epi32(_mm512_dpbusd_epi32(a->start[2], w[2], a->x[2]),
+                               _mm512_dpbusd_epi32(a->start[3], w[3], a->x[3]));
+    half0 = _mm512_madd_epi16(half0, _mm512_permutexvar_epi16(pick, scales));
+    return _mm512_dpwssd_epi32(
+        half0, half1, _mm512_permutexvar_epi16(_mm512_or_si512(pick, eight), scales));
+}
+
+/* The products of one tile with token t. */
+INLINE void tile_one(float *out, const struct rows16 *rows, const struct sl_act *x, uint32_t t)
+{
+    const uint8_t *next = rows->next;
+    const uint8_t *const *at = rows->at;
+    __m512 acc = _mm512_setzero_ps();
+
+    for (size_t b = 0, off = 0; b < x->n_cols / SL_BLOCK256; b++, off += BLOCK_BYTES) {
+        const struct act_k6 a = load_act(x, b * x->n_tok + t);
+        __m512 d = _mm512_mul_ps(load_halves_high(rows, off + OFF_D),
+                                 _mm512_set1_ps(x->d[b * x->n_tok + t]));
+        __m512i lanes[4];
+
+        for (int i = 0; i < PREFETCH_LINES; i++)
+            _mm_prefetch((const char *)next + 64 * i, _MM_HINT_T1);
+        next += TILE_ROWS * BLOCK_BYTES;
+
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++)
+            lanes[i] = add_lanes4(dot_row(at[4 * i] + off, &a), dot_row(at[4 * i + 1] + off, &a),
+                                  dot_row(at[4 * i + 2] + off, &a),
+                                  dot_row(at[4 * i + 3] + off, &a));
+        acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(add_quarters(lanes)), d, acc);
+    }
+    _mm512_mask_storeu_ps(out, rows->mask, acc);
+}
+
+/* One block of 16 rows, unpacked. Dword i of sub-block j: columns 16 j + 4 i .. + 3. */
+struct tile_k6 {
+    __m512i w[16][4];
+    __m512i sc[16];  /* 32 bits */
+    __m512i sc32[8]; /* -32 * scale, 16 bits, of sub-blocks 2 j and 2 j + 1 */
+    __m512 d;
+};
+
+INLINE void unpack_scales(struct tile_k6 *tile, const struct rows16 *rows, size_t off)
+{
+    const __m512i minus32 = _mm512_set1_epi16(-32);
+    __m512i s[4];
+
+    load_dwords4(rows, off + OFF_SCALES, s);
+    for (int j = 0; j < 16; j++)
+        tile->sc[j] = _mm512_srai_epi32(_mm512_slli_epi32(s[j / 4], 24 - 8 * (j % 4)), 24);
+    for (int j = 0; j < 8; j++) {
+        __m512i odd = _mm512_slli_epi32(tile->sc[2 * j + 1], 16);
+        __m512i pair = _mm512_mask_blend_epi16(0xaaaaaaaa, tile->sc[2 * j], odd);
+
+        tile->sc32[j] = _mm512_mullo_epi16(pair, minus32);
+    }
+    tile->d = load_halves_high(rows, off + OFF_D);
+}
+
+/* Elements 128 half .. 128 half + 127; qh[c]: dword c of the 16 rows' 32 bytes of qh. */
+INLINE void unpack_half(struct tile_k6 *tile, const struct rows16 *rows, size_t off, int half,
+                        const __m512i qh[8])
+{
+    const __m512i m0f = _mm512_set1_epi8(0x0f);
+    const __m512i m30 = _mm512_set1_epi8(0x30);
+    __m512i v[16];
+
+    for (int i = 0; i < TILE_ROWS; i++)
+        v[i] = load512(rows->at[i] + off + 64 * half);
+    transpose16(v);
+    for (int i = 0; i < 8; i++) {
+        int j = 8 * half + i / 4, c = i % 4;
+        __m512i low0 = _mm512_and_si512(v[i], m0f);
+        __m512i low1 = _mm512_and_si512(v[8 + i], m0f);
+        __m512i low2 = _mm512_and_si512(_mm512_srli_epi32(v[i], 4), m0f);
+        __m512i low3 = _mm512_and_si512(_mm512_srli_epi32(v[8 + i], 4), m0f);
+
+        tile->w[j][c] = _mm512_ternarylogic_epi32(low0, _mm512_slli_epi32(qh[i], 4), m30, 0xf8);
+        tile->w[j + 2][c] = _mm512_ternarylogic_epi32(low1, _mm512_slli_epi32(qh[i], 2), m30, 0xf8);
+        tile->w[j + 4][c] = _mm512_ternarylogic_epi32(low2, qh[i], m30, 0xf8);
+        tile->w[j + 6][c] = _mm512_ternarylogic_epi32(low3, _mm512_srli_epi32(qh[i], 2), m30, 0xf8);
+    }
+}
+
+INLINE void unpack_tile(struct tile_k6 *tile, const struct rows16 *rows, size_t off)
+{
+    __m512i qh[16];
+
+    unpack_scales(tile, rows, off);
+    for (int i = 0; i < TILE_ROWS; i++)
+        qh[i] = load512(rows->at[i] + off + OFF_QH);
+    transpose16(qh);
+    unpack_half(tile, rows, off, 0, qh);
+    unpack_half(tile, rows, off, 1, qh + 8);
+}
+
+/* One tile of one block with n_tok (a constant) tokens from i_block on in x. */
+INLINE void group(float *acc, const struct tile_k6 *tile, const struct sl_act *x, size_t i_block,
+                  const int n_tok)
+{
+    const int8_t *q = x->q + i_block * SL_BLOCK256;
+    const int16_t *sums = x->sums + i_block * 16;
+    const float *d = x->d + i_block;
+    __m512i dot[GROUP_TOK_MAX], isum[GROUP_TOK_MAX];
+
+    for (int t = 0; t < n_tok; t++)
+        isum[t] = _mm512_setzero_si512();
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++) {
+#pragma GCC unroll 12
+        for (int t = 0; t < n_tok; t++)
+            isum[t] = _mm512_dpwssd_epi32(isum[t], tile->sc32[j],
+                                          broadcast32(sums + 16 * t + 2 * j));
+    }
+    for (int j = 0; j < 16; j++) {
+        for (int t = 0; t < n_tok; t++)
+            dot[t] = _mm512_setzero_si512();
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            __m512i w = tile->w[j][i];
+
+#pragma GCC unroll 12
+            for (int t = 0; t < n_tok; t++)
+                dot[t] = _mm512_dpbusd_epi32(dot[t], w,
+                                             broadcast32(q + SL_BLOCK256 * t + 16 * j + 4 * i));
+        }
+#pragma GCC unroll 12
+        for (int t = 0; t < n_tok; t++)
+            isum[t] = _mm512_add_epi32(isum[t], _mm512_mullo_epi32(dot[t], tile->sc[j]));
+    }
+#pragma GCC unroll 12
+    for (int t = 0; t < n_tok; t++) {
+        __m512 sum = _mm512_load_ps(acc + TILE_ROWS * t);
+
+        sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum[t]),
+                              _mm512_mul_ps(tile->d, _mm512_set1_ps(d[t])), sum);
+        _mm512_store_ps(acc + TILE_ROWS * t, sum);
+    }
+}
+
+static void any_group(float *acc, const struct tile_k6 *tile, const struct sl_act *x,
+                      size_t i_block, uint32_t n_tok)
+{
+    switch (n_tok) {
+    case 4: group(acc, tile, x, i_block, 4); break;
+    case 5: group(acc, tile, x, i_block, 5); break;
+    case 6: group(acc, tile, x, i_block, 6); break;
+    case 7: group(acc, tile, x, i_block, 7); break;
+    case 8: group(acc, tile, x, i_block, 8); break;
+    case 9: group(acc, tile, x, i_block, 9); break;
+    case 10: group(acc, tile, x, i_block, 10); break;
+    case 11: group(acc, tile, x, i_block, 11); break;
+    case 12: group(acc, tile, x, i_block, 12); break;
+    default: __builtin_unreachable(); /* next_part, FEW_TOK_MAX */
+    }
+}
+
+/* The products of one tile with tokens t0 .. t0 + n_tok - 1, n_tok > FEW_TOK_MAX. */
+INLINE void tile_many(float *out, size_t out_stride, const struct rows16 *rows,
+                      const struct sl_act *x, uint32_t t0, uint32_t n_tok)
+{
+    _Alignas(64) float acc[CHUNK_TOK_MAX * TILE_ROWS];
+    struct tile_k6 tile;
+
+    memset(acc, 0, n_tok * TILE_ROWS * sizeof(float));
+    for (size_t b = 0; b < x->n_cols / SL_BLOCK256; b++) {
+        unpack_tile(&tile, rows, b * BLOCK_BYTES);
+        for (uint32_t t = 0, n; t < n_tok; t += n) {
+            n = next_part(n_tok - t, GROUP_TOK_MAX);
+            any_group(acc + TILE_ROWS * t, &tile, x, b * x->n_tok + t0 + t, n);
+        }
+    }
+    for (uint32_t t = 0; t < n_tok; t++)
+        _mm512_mask_storeu_ps(out + t * out_stride, rows->mask, _mm512_load_ps(acc + TILE_ROWS * t));
+}
+
+void sl_matmul_one_q6_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                               size_t n_rows, const struct sl_act *x)
+{
+    for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
+        struct rows16 rows = rows16_at(w, row_bytes, n_rows, r);
+
+        tile_one(out + r, &rows, x, 0);
+    }
+}
+
+void sl_matmul_many_q6_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                                size_t n_rows, const struct sl_act *x)
+{
+    for (uint32_t t0 = 0, n; t0 < x->n_tok; t0 += n) {
+        n = next_part(x->n_tok - t0, CHUNK_TOK_MAX);
+        for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
+            struct rows16 rows = rows16_at(w, row_bytes, n_rows, r);
+            float *tile_out = out + t0 * out_stride + r;
+
+            if (n > FEW_TOK_MAX)
+                tile_many(tile_out, out_stride, &rows, x, t0, n);
+            else
+                for (uint32_t t = 0; t < n; t++)
+                    tile_one(tile_out + t * out_stride, &rows, x, t0 + t);
+        }
+    }
+}
