@@ -53,7 +53,7 @@ CALLS = [
     (r'getenv|secure_getenv', r'src/cli/.*'),
     (r'printf|fprintf|vfprintf|puts|fputs|putchar|perror|dprintf', r'src/(cli|server)/.*'),
     (r'pthread_create|thrd_create',
-     r'src/base/pool\.c|loader/(uring|preadio)\.c|src/server/.*'),
+     r'src/base/pool\.c|loader/(uring|preadio|warm)\.c|src/server/.*'),
     (r'alloca|strcpy|strcat|sprintf|gets|strtok|usleep', r'nothing'),
 ]
 

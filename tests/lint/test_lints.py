@@ -162,7 +162,7 @@ def test_symbols_mutable(tmp_path, text, is_fault):
 
 
 def test_symbols_exports(tmp_path):
-    compile_to(tmp_path / 'libbase.a.p' / 'x.c.o', 'int f(void);\nint f(void)\n{\n    return 1;\n}\n')
+    compile_to(tmp_path / 'libbase.a.p' / 'x.c.o', 'const int sl_x = 1;\n')
     for index, name in enumerate(('sluice_open', 'sl_open')):
         library = tmp_path / f'x{index}.so'
         (tmp_path / 'x.c').write_text(f'int sluice_a(void) {{ return 1; }}\n'
