@@ -15,8 +15,11 @@ void sl_kernels_init(struct sl_kernels *k, enum sl_cpu_level level)
     if (level < SL_CPU_AVX2)
         return;
 
+    sl_kernels_fill_quant_avx2(k);
+    sl_kernels_fill_float_avx2(k);
     if (level < SL_CPU_AVX512)
         return;
 
     sl_kernels_fill_quant_avx512(k);
+    sl_kernels_fill_float_avx512(k);
 }

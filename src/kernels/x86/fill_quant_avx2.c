@@ -1,0 +1,21 @@
+/* The AVX2 entries of the block types. */
+#include "kernels/fill.h"
+#include "kernels/x86/quant_avx2.h"
+
+static void set_one(struct sl_kernels_matmul *entry, sl_matmul_fn fn)
+{
+    entry->one = fn;
+    entry->one_isa = "avx2";
+}
+
+void sl_kernels_fill_quant_avx2(struct sl_kernels *k)
+{
+    set_one(&k->matmul[SL_DTYPE_Q2_K], sl_matmul_one_q2_k_avx2);
+    set_one(&k->matmul[SL_DTYPE_Q3_K], sl_matmul_one_q3_k_avx2);
+    set_one(&k->matmul[SL_DTYPE_Q4_K], sl_matmul_one_q4_k_avx2);
+    set_one(&k->matmul[SL_DTYPE_Q5_K], sl_matmul_one_q5_k_avx2);
+    set_one(&k->matmul[SL_DTYPE_Q6_K], sl_matmul_one_q6_k_avx2);
+    set_one(&k->matmul[SL_DTYPE_IQ4_XS], sl_matmul_one_iq4_xs_avx2);
+
+    k->quantize = sl_quantize_avx2;
+}

@@ -1,0 +1,165 @@
+/*
+ * Template: products of 256-blocks with one token, for AVX2. Included by
+ * one256_avx2.c only.
+ *
+ * Four rows run together, so that the horizontal sums of four blocks, the
+ * conversion and the fused steps are done once for four. Within a block, 32
+ * weights are unpacked to bytes, met with x by maddubs (pairs in 16 bits) and with
+ * their scales by madd (32 bits). Rows past the last repeat it and are not stored.
+ *
+ * Parameters of one256, all constants, so that each use is a function of its own:
+ *   values   group g (32 elements) of a block as bytes: unsigned, at most 63, so
+ *            that maddubs does not saturate, or signed for ONE_SIGNED
+ *   scales   16-bit scales (and mins) of a block: those of even sub-blocks of 16 in
+ *            the low lane, of odd ones in the high lane
+ *   kind     ONE_MINS: dmin_off is the offset of dmin; ONE_OFFSET: every value is
+ *            2^shift too large, which the sums of x take off again; ONE_SIGNED
+ */
+#pragma once
+
+#include <immintrin.h>
+
+#include "base/bytes.h"
+#include "kernels/kernels.h"
+#include "tensor/block.h"
+
+#define SL_INLINE static inline __attribute__((always_inline))
+
+struct one_scales {
+    __m256i scale, min; /* min: ONE_MINS only */
+};
+
+typedef __m256i (*one_values_fn)(const uint8_t *block, int g);
+typedef struct one_scales (*one_scales_fn)(const uint8_t *block);
+
+enum one_kind { ONE_MINS, ONE_OFFSET, ONE_SIGNED };
+
+struct one_type {
+    one_values_fn values;
+    one_scales_fn scales;
+    enum one_kind kind;
+    int shift;
+    size_t block_bytes, d_off, dmin_off;
+};
+
+/* The byte pair 2 g of each lane eight times: the scales of group g. */
+static const uint8_t one_spread[8][32] __attribute__((aligned(32))) = {
+#define SPREAD(a) a, a + 1, a, a + 1, a, a + 1, a, a + 1, a, a + 1, a, a + 1, a, a + 1, a, a + 1
+    { SPREAD(0), SPREAD(0) },   { SPREAD(2), SPREAD(2) },   { SPREAD(4), SPREAD(4) },
+    { SPREAD(6), SPREAD(6) },   { SPREAD(8), SPREAD(8) },   { SPREAD(10), SPREAD(10) },
+    { SPREAD(12), SPREAD(12) }, { SPREAD(14), SPREAD(14) },
+#undef SPREAD
+};
+
+SL_INLINE __m256i one_load(const void *ptr)
+{
+    return _mm256_loadu_si256(ptr);
+}
+
+/* Four vectors of 8 sums to their four totals. */
+SL_INLINE __m128i one_total4(const __m256i v[4])
+{
+    __m256i t = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+
+    return _mm_add_epi32(_mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1));
+}
+
+/* The half floats at an offset of four blocks. */
+SL_INLINE __m128 one_halves4(const uint8_t *const block[4], size_t off)
+{
+    __m128i h = _mm_cvtsi32_si128(sl_load_u16(block[0] + off));
+
+    h = _mm_insert_epi16(h, sl_load_u16(block[1] + off), 1);
+    h = _mm_insert_epi16(h, sl_load_u16(block[2] + off), 2);
+    h = _mm_insert_epi16(h, sl_load_u16(block[3] + off), 3);
+    return _mm_cvtph_ps(h);
+}
+
+/* The 16 sums of a block of x in the order of the scales. */
+SL_INLINE __m256i one_sums(const int16_t *sums)
+{
+    const __m256i order = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15,
+                                           0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+
+    return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(one_load(sums), order), 0xd8);
+}
+
+SL_INLINE __m256i one_dot(const uint8_t *block, const int8_t *xq, __m256i scale,
+                          struct one_type type)
+{
+    __m256i sum = _mm256_setzero_si256();
+
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++) {
+        __m256i q = type.values(block, g);
+        __m256i x = one_load(xq + 32 * g);
+        __m256i spread = _mm256_shuffle_epi8(scale, one_load(one_spread[g]));
+        __m256i pairs = type.kind == ONE_SIGNED
+                            ? _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q))
+                            : _mm256_maddubs_epi16(q, x);
+
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, spread));
+    }
+    return sum;
+}
+
+/* One block of four rows added to their four accumulators. */
+SL_INLINE __m128 one_block(__m128 acc, const uint8_t *const block[4], const struct sl_act *x,
+                           size_t b, struct one_type type)
+{
+    __m128 d_x = _mm_set1_ps(x->d[b]);
+    __m256i x_sums = one_sums(x->sums + 16 * b);
+    __m256i sum[4], min_sum[4];
+
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        struct one_scales s = type.scales(block[i]);
+
+        sum[i] = one_dot(block[i], x->q + SL_BLOCK256 * b, s.scale, type);
+        if (type.kind == ONE_OFFSET)
+            sum[i] = _mm256_sub_epi32(
+                sum[i], _mm256_slli_epi32(_mm256_madd_epi16(s.scale, x_sums), type.shift));
+        if (type.kind == ONE_MINS)
+            min_sum[i] = _mm256_madd_epi16(s.min, x_sums);
+    }
+    acc = _mm_fmadd_ps(_mm_cvtepi32_ps(one_total4(sum)),
+                       _mm_mul_ps(one_halves4(block, type.d_off), d_x), acc);
+    if (type.kind == ONE_MINS)
+        acc = _mm_fnmadd_ps(_mm_cvtepi32_ps(one_total4(min_sum)),
+                            _mm_mul_ps(one_halves4(block, type.dmin_off), d_x), acc);
+    return acc;
+}
+
+/* The first n of four floats. */
+SL_INLINE void one_store(float *out, __m128 v, size_t n)
+{
+    float all[4];
+
+    if (n >= 4) {
+        _mm_storeu_ps(out, v);
+        return;
+    }
+    _mm_storeu_ps(all, v);
+    for (size_t i = 0; i < n; i++)
+        out[i] = all[i];
+}
+
+SL_INLINE void one256(float *out, const void *w, size_t row_bytes, size_t n_rows,
+                      const struct sl_act *x, struct one_type type)
+{
+    size_t n_blocks = x->n_cols / SL_BLOCK256;
+
+    for (size_t r = 0; r < n_rows; r += 4) {
+        const uint8_t *block[4];
+        __m128 acc = _mm_setzero_ps();
+
+        for (size_t i = 0; i < 4; i++)
+            block[i] = (const uint8_t *)w + (r + i < n_rows ? r + i : n_rows - 1) * row_bytes;
+        for (size_t b = 0; b < n_blocks; b++) {
+            acc = one_block(acc, block, x, b, type);
+            for (int i = 0; i < 4; i++)
+                block[i] += type.block_bytes;
+        }
+        one_store(out + r, acc, n_rows - r);
+    }
+}

@@ -1,0 +1,48 @@
+/*
+ * The packed scales of the k-quants and IQ4_XS as bytes, by ordinary 32-bit
+ * arithmetic: it runs beside the vector work.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/bytes.h"
+
+/* Q4_K, Q5_K: eight scales and eight mins of six bits. */
+static inline void sl_scales_q4_k(const uint8_t s[12], uint64_t *ret_scale, uint64_t *ret_min)
+{
+    uint32_t a = sl_load_u32(s), b = sl_load_u32(s + 4), c = sl_load_u32(s + 8);
+    uint32_t scale_high = (c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u);
+    uint32_t min_high = (c >> 4 & 0x0f0f0f0fu) | (b >> 2 & 0x30303030u);
+
+    *ret_scale = (a & 0x3f3f3f3fu) | (uint64_t)scale_high << 32;
+    *ret_min = (b & 0x3f3f3f3fu) | (uint64_t)min_high << 32;
+}
+
+/* Q3_K: sixteen scales of six bits, 32 too large. */
+static inline void sl_scales_q3_k(const uint8_t s[12], uint64_t *ret_low, uint64_t *ret_high)
+{
+    uint32_t a = sl_load_u32(s), b = sl_load_u32(s + 4), c = sl_load_u32(s + 8);
+    uint32_t s0 = (a & 0x0f0f0f0fu) | (c << 4 & 0x30303030u);
+    uint32_t s4 = (b & 0x0f0f0f0fu) | (c << 2 & 0x30303030u);
+    uint32_t s8 = (a >> 4 & 0x0f0f0f0fu) | (c & 0x30303030u);
+    uint32_t s12 = (b >> 4 & 0x0f0f0f0fu) | (c >> 2 & 0x30303030u);
+
+    *ret_low = s0 | (uint64_t)s4 << 32;
+    *ret_high = s8 | (uint64_t)s12 << 32;
+}
+
+/* IQ4_XS: eight scales of six bits, 32 too large. Fields are spread to bytes by
+ * halving steps (pdep takes hundreds of cycles on Zen 1 and 2). */
+static inline uint64_t sl_scales_iq4_xs(uint16_t scales_h, const uint8_t scales_l[4])
+{
+    uint64_t low = sl_load_u32(scales_l), high = scales_h;
+
+    low = (low | low << 16) & 0x0000ffff0000ffffu;
+    low = (low | low << 8) & 0x00ff00ff00ff00ffu;
+    low = (low | low << 4) & 0x0f0f0f0f0f0f0f0fu;
+    high = (high | high << 24) & 0x000000ff000000ffu;
+    high = (high | high << 12) & 0x000f000f000f000fu;
+    high = (high | high << 6) & 0x0303030303030303u;
+    return low | high << 4;
+}
