@@ -2,7 +2,7 @@
 """Each header compiles alone, and twice: headers.py ROOT CC...
 
 Headers of the x86 kernels get the flags of their level. Headers whose name ends in
-_template.h are parametrised by macros and are left out.
+_tmpl.h are parametrised by macros and are left out.
 """
 import os
 import re
@@ -26,7 +26,7 @@ def level_flags(path):
 
 def main(root, compiler):
     faults = []
-    headers = [p for p in source.files(root, '.h') if not p.endswith('_template.h')]
+    headers = [p for p in source.files(root, '.h') if not p.endswith('_tmpl.h')]
     with tempfile.TemporaryDirectory() as folder:
         for path in headers:
             name = re.sub(r'^src/', '', path)
