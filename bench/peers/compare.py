@@ -46,8 +46,23 @@ def cpu_name():
     return platform.machine()
 
 
-def spread(values):
-    return f'{statistics.median(values):10.3f}  [{min(values):.3f} .. {max(values):.3f}]'
+class Table:
+    """Rows of a name and values of every round, for people and as CSV."""
+
+    def __init__(self):
+        self.rows = []
+
+    def add(self, name, values):
+        self.rows.append((name, min(values), statistics.median(values), max(values)))
+
+    def print(self):
+        for name, low, median, high in self.rows:
+            print(f'{name:28}{median:10.3f}  [{low:.3f} .. {high:.3f}]')
+
+    def append_to(self, path, case):
+        with open(path, 'a', encoding='utf-8') as file:
+            for name, *values in self.rows:
+                file.write(','.join([*case, name, *(f'{v:.6g}' for v in values)]) + '\n')
 
 
 def one_round(args, ids):
@@ -68,35 +83,44 @@ def median_rate(result, key):
     return statistics.median(result[key])
 
 
+def tabulate(rounds):
+    table = Table()
+    first = rounds[0]['sluice']
+    for key, text in (('buffer_gb_per_s', 'memory GB/s, huge pages'),
+                      ('file_gb_per_s', 'memory GB/s, mapped file')):
+        table.add(text, [r['memory'][key] for r in rounds])
+    for name in [name for name in ('sluice', 'llama.cpp') if name in rounds[0]]:
+        for key, text in RATES:
+            if first[key]:
+                table.add(f'{name} {text}', [median_rate(r[name], key) for r in rounds])
+        table.add(f'{name} first token s', [r[name]['first_token_s'] for r in rounds])
+        table.add(f'{name} peak MB', [r[name]['peak_bytes'] * 1e-6 for r in rounds])
+    if first['decode_tok_per_s']:
+        table.add('decode / memory',
+                  [median_rate(r['sluice'], 'decode_tok_per_s') * first['token_bytes'] * 1e-9
+                   / r['memory']['file_gb_per_s'] for r in rounds])
+    for key, text in RATES:
+        if 'llama.cpp' in rounds[0] and first[key]:
+            table.add(f'{text.split()[0]} / llama.cpp',
+                      [median_rate(r['sluice'], key) / median_rate(r['llama.cpp'], key)
+                       for r in rounds])
+    return table
+
+
 def report(args, rounds):
     first = rounds[0]['sluice']
+    peer = 'repacked' * args.repack + ' flash' * args.flash
     print(f'machine  {cpu_name()}, {os.cpu_count()} CPUs, {args.threads} threads, '
           f'level {first["cpu"]}')
     print(f'model    {args.model.name}, {args.model.stat().st_size} bytes, '
-          f'{first["token_bytes"]} read per token; kv {args.kv}')
+          f'{first["token_bytes"]} read per token; kv {args.kv}; llama.cpp {peer or "plain"}')
     print(f'commit   {commit()}; seed {args.seed}; {len(rounds)} rounds')
-    for key, text in (('buffer_gb_per_s', 'memory GB/s, huge pages'),
-                      ('file_gb_per_s', 'memory GB/s, mapped file')):
-        print(f'{text:28}{spread([r["memory"][key] for r in rounds])}')
-    for name in ('sluice', 'llama.cpp'):
-        if name not in rounds[0]:
-            continue
-        for key, text in RATES:
-            if first[key]:
-                print(f'{name + " " + text:28}'
-                      f'{spread([median_rate(r[name], key) for r in rounds])}')
-        for key, text, scale in (('first_token_s', 'first token, s', 1),
-                                 ('peak_bytes', 'peak memory, MB', 1e-6)):
-            print(f'{name + " " + text:28}{spread([r[name][key] * scale for r in rounds])}')
-    if first['decode_tok_per_s']:
-        used = [median_rate(r['sluice'], 'decode_tok_per_s') * r['sluice']['token_bytes'] * 1e-9
-                / r['memory']['file_gb_per_s'] for r in rounds]
-        print(f'{"decode / memory":28}{spread(used)}')
-    for key, text in RATES:
-        if 'llama.cpp' in rounds[0] and first[key]:
-            ratios = [median_rate(r['sluice'], key) / median_rate(r['llama.cpp'], key)
-                      for r in rounds]
-            print(f'{text.split()[0] + " / llama.cpp":28}{spread(ratios)}')
+    print('median of the rounds  [lowest .. highest]')
+    table = tabulate(rounds)
+    table.print()
+    if args.csv:
+        table.append_to(args.csv, [cpu_name(), commit(), first['cpu'], args.model.name,
+                                   args.kv, str(args.threads)])
 
 
 def main():
@@ -117,6 +141,8 @@ def main():
     parser.add_argument('--no-peer', dest='peer', action='store_false')
     parser.add_argument('--no-check', dest='check', action='store_false',
                         help='leave out what mkmodel --check says of the model')
+    parser.add_argument('--csv', help='append lines: machine, commit, level, model, kv, threads, '
+                        'name, lowest, median, highest')
     parser.add_argument('--json', type=pathlib.Path, help='every round as it was')
     args = parser.parse_args()
     if args.peer and not os.environ.get('SL_LLAMA_NPM'):
