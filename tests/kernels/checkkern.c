@@ -26,9 +26,12 @@
 #define EXIT_SKIP 77
 
 static const struct ck_group *const groups[] = {
+    &ck_group_attend,
     &ck_group_definition,
+    &ck_group_float,
     &ck_group_matmul,
     &ck_group_quantize,
+    &ck_group_vecops,
 };
 
 /* What runs just now, where the signal handler can find it. */

@@ -35,9 +35,12 @@ struct ck_group {
     size_t n_cases;
 };
 
+extern const struct ck_group ck_group_attend;
 extern const struct ck_group ck_group_definition; /* C against double precision; --isa=c */
+extern const struct ck_group ck_group_float;
 extern const struct ck_group ck_group_matmul;
 extern const struct ck_group ck_group_quantize;
+extern const struct ck_group ck_group_vecops;
 
 /* Random numbers: 64 bits; below n (n >= 1); in [-1, 1); with a normal-like shape. */
 uint64_t ck_rand(struct ck *ck);
