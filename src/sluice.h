@@ -164,8 +164,8 @@ SLUICE_API void sluice_session_get_opts(const struct sluice_session *session,
 SLUICE_API int sluice_seq_new(struct sluice_session *session);
 SLUICE_API int sluice_seq_free(struct sluice_session *session, int seq);
 
-/* A new sequence that shares seq's past. Returns it, or -E2BIG, -ENOMEM (no free
- * block for the copy of a partly filled one). */
+/* A new sequence that shares seq's past; what they share is stored once. Returns it,
+ * or -E2BIG. */
 SLUICE_API int sluice_seq_fork(struct sluice_session *session, int seq);
 
 /* Number of tokens, and the tokens themselves (borrowed until the next call). */
@@ -174,7 +174,8 @@ SLUICE_API int64_t sluice_seq_tokens(const struct sluice_session *session, int s
 
 /*
  * Forget all tokens from position n_keep on. Up to 32 tokens back is free; further
- * back, up to 255 tokens before n_keep are computed again. -ERANGE, -EIO.
+ * back, up to 255 tokens before n_keep are computed again. -ERANGE; -ENOMEM (no free
+ * block for those; nothing was changed); -EIO, -ECANCELED as sluice_decode.
  */
 SLUICE_API int sluice_seq_rewind(struct sluice_session *session, int seq, int64_t n_keep);
 
@@ -193,7 +194,8 @@ struct sluice_batch {
  *
  * -ENOMEM: the context is full (nothing was appended; sluice_session_error has both
  * numbers); -ERANGE: a bad token id; -EINVAL; -EIO: the file could not be read (the
- * sequences are as before the call); -ECANCELED: sluice_session_cancel was called.
+ * model must be closed); -ECANCELED: sluice_session_cancel was called (whole steps
+ * are kept: sluice_seq_tokens says how far each sequence came).
  */
 SLUICE_API int sluice_decode(struct sluice_session *session,
                              const struct sluice_batch *batch, uint32_t n_batch,
@@ -202,7 +204,8 @@ SLUICE_API int sluice_decode(struct sluice_session *session,
 /* Text of the last error of this session. */
 SLUICE_API const char *sluice_session_error(const struct sluice_session *session);
 
-/* Ask a running sluice_decode to stop after its step; async-signal-safe, any thread. */
+/* Ask a running (or else the next) sluice_decode to stop after its step;
+ * async-signal-safe, any thread. */
 SLUICE_API void sluice_session_cancel(struct sluice_session *session);
 
 /* Called for every token and MoE layer of a step with the chosen experts, best first,

@@ -62,10 +62,10 @@ static int check(struct finder *f, const struct sl_gguf_tensor *t, uint32_t n_co
                            t->dtype);
     if (t->ne[0] != n_cols || (n_rows && t->ne[1] != n_rows) || t->ne[2] != n_mats ||
         t->ne[3] != 1)
-        return sl_diag_set(f->diag, -EBADMSG, "tensor %s: expected shape [%" PRIu32 ", %s%.0u, %"
-                           PRIu32 "], found [%" PRIu32 ", %" PRIu32 ", %" PRIu32 ", %" PRIu32 "]",
-                           f->name, n_cols, n_rows ? "" : "any", n_rows, n_mats, t->ne[0],
-                           t->ne[1], t->ne[2], t->ne[3]);
+        return sl_diag_set(f->diag, -EBADMSG, "tensor %s: expected shape [%" PRIu32 ", %" PRIu32
+                           ", %" PRIu32 "], found [%" PRIu32 ", %" PRIu32 ", %" PRIu32 "]",
+                           f->name, n_cols, n_rows ? n_rows : t->ne[1], n_mats, t->ne[0],
+                           t->ne[1], t->ne[2]);
     if (t->ne[0] % info->block_len)
         return sl_diag_set(f->diag, -EBADMSG, "tensor %s: rows of %" PRIu32
                            " elements are no whole number of %s blocks", f->name, t->ne[0],

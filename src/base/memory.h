@@ -1,0 +1,18 @@
+/*
+ * How much memory this process can really have, and how much it has had. Reads
+ * /proc and the memory cgroup (v1 and v2). Any thread.
+ */
+#pragma once
+
+#include <stdint.h>
+
+/*
+ * Bytes that can still be used without swapping: the smallest of MemAvailable and what
+ * every memory cgroup above this process leaves (limit - usage + page cache that can be
+ * dropped). UINT64_MAX if nothing can be read. root: "" for the live system, or a
+ * folder with proc/ and sys/ in it, for tests.
+ */
+uint64_t sl_memory_available(const char *root);
+
+/* Largest resident size so far (VmHWM), bytes; 0 if unknown. */
+uint64_t sl_memory_peak(void);

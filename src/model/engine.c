@@ -1,0 +1,444 @@
+/*
+ * Opening a model: file → shape → tensors → kernels → vocabulary → threads, each step
+ * checked before the next, and everything undone if one fails.
+ */
+#include "model/engine.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "experts/placement.h"
+#include "experts/topology.h"
+
+#define MIB (1024.0 * 1024.0)
+/* A file with less than this share in the page cache is read ahead when it is opened. */
+#define WARM_SHARE 0.98
+#define WARM_THREADS 4u
+
+_Static_assert(sizeof(struct sluice_error) == sizeof(struct sl_diag), "one layout");
+
+const char *sluice_version(void)
+{
+    return SLUICE_VERSION;
+}
+
+static int read_strings(const struct sl_gguf *gguf, const char *key, struct sl_str_view **ret_views,
+                        uint32_t *ret_n, struct sl_diag *diag)
+{
+    const struct sl_gguf_kv *kv = sl_gguf_kv_find(gguf, key);
+    struct sl_str_view *views;
+    uint64_t cursor = 0;
+
+    if (!kv || kv->type != SL_GGUF_ARRAY || kv->item_type != SL_GGUF_STRING)
+        return sl_diag_set(diag, -EBADMSG, "metadata key %s: expected a list of strings, found %s",
+                           key, kv ? sl_gguf_type_name(kv->item_type) : "nothing");
+    views = calloc(kv->n_items ? kv->n_items : 1, sizeof(*views));
+    if (!views)
+        return -ENOMEM;
+    for (uint64_t i = 0; i < kv->n_items; i++) {
+        struct sl_gguf_str s;
+
+        if (!sl_gguf_kv_str(kv, &cursor, &s)) {
+            free(views);
+            return sl_diag_set(diag, -EBADMSG, "metadata key %s: item %" PRIu64 " is malformed",
+                               key, i);
+        }
+        views[i] = (struct sl_str_view){ s.ptr, s.len };
+    }
+    *ret_views = views;
+    *ret_n = (uint32_t)kv->n_items; /* at most SL_GGUF_ARRAY_ITEMS_MAX */
+    return 0;
+}
+
+static int read_types(const struct sl_gguf *gguf, uint32_t n_tokens, int32_t **ret_types,
+                      struct sl_diag *diag)
+{
+    const char *key = "tokenizer.ggml.token_type";
+    const struct sl_gguf_kv *kv = sl_gguf_kv_find(gguf, key);
+    int32_t *types;
+
+    *ret_types = NULL;
+    if (!kv)
+        return 0;
+    if (kv->type != SL_GGUF_ARRAY || kv->n_items != n_tokens)
+        return sl_diag_set(diag, -EBADMSG, "metadata key %s: expected %" PRIu32
+                           " items, found %" PRIu64, key, n_tokens, kv->n_items);
+    types = malloc(n_tokens * sizeof(*types));
+    if (!types)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < n_tokens; i++) {
+        uint64_t value;
+
+        if (!sl_gguf_kv_u64(kv, i, &value) || value > INT32_MAX) {
+            free(types);
+            return sl_diag_set(diag, -EBADMSG, "metadata key %s: item %" PRIu32
+                               " is no token type", key, i);
+        }
+        types[i] = (int32_t)value;
+    }
+    *ret_types = types;
+    return 0;
+}
+
+/* A token id, or -1 if the key is absent. */
+static int read_id(const struct sl_gguf *gguf, const char *key, uint32_t n_tokens, int32_t *ret_id,
+                   struct sl_diag *diag)
+{
+    const struct sl_gguf_kv *kv = sl_gguf_kv_find(gguf, key);
+    uint64_t value;
+
+    *ret_id = -1;
+    if (!kv)
+        return 0;
+    if (!sl_gguf_kv_u64(kv, 0, &value) || value >= n_tokens)
+        return sl_diag_set(diag, -EBADMSG, "metadata key %s: expected a token id below %" PRIu32,
+                           key, n_tokens);
+    *ret_id = (int32_t)value;
+    return 0;
+}
+
+static bool read_bool(const struct sl_gguf *gguf, const char *key, bool fallback)
+{
+    const struct sl_gguf_kv *kv = sl_gguf_kv_find(gguf, key);
+    uint64_t value;
+
+    return kv && sl_gguf_kv_u64(kv, 0, &value) ? value != 0 : fallback;
+}
+
+static struct sl_gguf_str read_str(const struct sl_gguf *gguf, const char *key)
+{
+    const struct sl_gguf_kv *kv = sl_gguf_kv_find(gguf, key);
+    struct sl_gguf_str s;
+    uint64_t cursor = 0;
+
+    if (kv && kv->type == SL_GGUF_STRING && sl_gguf_kv_str(kv, &cursor, &s))
+        return s;
+    return (struct sl_gguf_str){ "", 0 };
+}
+
+static int open_vocab(struct sluice_model *m, struct sl_diag *diag)
+{
+    struct sl_str_view *tokens = NULL, *merges = NULL;
+    struct sl_gguf_str kind = read_str(m->gguf, "tokenizer.ggml.model");
+    struct sl_gguf_str pre = read_str(m->gguf, "tokenizer.ggml.pre");
+    struct sl_vocab_opts opts = { .pre = { pre.ptr, pre.len } };
+    int32_t *types = NULL;
+    int r;
+
+    if (kind.len != 4 || memcmp(kind.ptr, "gpt2", 4) != 0)
+        return sl_diag_set(diag, -ENOTSUP,
+                           "tokenizer \"%.*s\" is not supported, only \"gpt2\" (byte-level BPE)",
+                           (int)(kind.len < 64 ? kind.len : 64), kind.ptr);
+    r = read_strings(m->gguf, "tokenizer.ggml.tokens", &tokens, &opts.n_tokens, diag);
+    if (r < 0)
+        goto done;
+    r = sl_diag_set(diag, -EBADMSG, "the vocabulary has %" PRIu32
+                    " tokens, the embedding matrix %" PRIu32 " rows", opts.n_tokens,
+                    m->weights.n_vocab);
+    if (opts.n_tokens != m->weights.n_vocab)
+        goto done;
+    r = read_strings(m->gguf, "tokenizer.ggml.merges", &merges, &opts.n_merges, diag);
+    if (r < 0)
+        goto done;
+    r = read_types(m->gguf, opts.n_tokens, &types, diag);
+    if (r < 0)
+        goto done;
+    r = read_id(m->gguf, "tokenizer.ggml.bos_token_id", opts.n_tokens, &opts.bos, diag);
+    if (r < 0)
+        goto done;
+    r = read_id(m->gguf, "tokenizer.ggml.eos_token_id", opts.n_tokens, &opts.eos, diag);
+    if (r < 0)
+        goto done;
+    r = read_id(m->gguf, "tokenizer.ggml.padding_token_id", opts.n_tokens, &opts.pad, diag);
+    if (r < 0)
+        goto done;
+    opts.tokens = tokens;
+    opts.merges = merges;
+    opts.types = types;
+    opts.add_bos = read_bool(m->gguf, "tokenizer.ggml.add_bos_token", true);
+    opts.add_eos = read_bool(m->gguf, "tokenizer.ggml.add_eos_token", false);
+    r = sl_vocab_new(&m->vocab, &opts, diag);
+    if (r < 0)
+        goto done;
+    r = sl_tokenizer_new(&m->tokenizer, m->vocab, diag);
+
+done:
+    free(tokens);
+    free(merges);
+    free(types);
+    return r;
+}
+
+static void detect_template(struct sluice_model *m)
+{
+    struct sl_gguf_str text = read_str(m->gguf, "tokenizer.chat_template");
+
+    m->chat_template = sl_chat_detect(text.ptr, text.len);
+    m->is_chat_template_known = m->chat_template != SL_CHAT_CHATML;
+}
+
+static int open_cache(struct sluice_model *m)
+{
+    struct sl_cache_layer *layers;
+    int r;
+
+    if (!m->hp.is_moe)
+        return 0;
+    layers = calloc(m->hp.n_layers, sizeof(*layers));
+    if (!layers)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < m->hp.n_layers; i++)
+        layers[i] = (struct sl_cache_layer){ m->weights.layers[i].gate, m->weights.layers[i].up,
+                                             m->weights.layers[i].down };
+    r = sl_cache_new_resident(&m->cache, layers, m->hp.n_layers);
+    free(layers);
+    return r;
+}
+
+static int open_pool(struct sluice_model *m, uint32_t n_threads, struct sl_diag *diag)
+{
+    struct sl_topology *topo;
+    struct sl_placement plan;
+    struct sl_pool_opts opts;
+    int r;
+
+    r = sl_topology_open(&topo, diag);
+    if (r < 0)
+        return r;
+    r = sl_placement_plan(&plan, topo, n_threads, diag);
+    sl_topology_close(topo);
+    if (r < 0)
+        return r;
+    opts = (struct sl_pool_opts){ .n_workers = plan.n_threads, .cpus = plan.cpus };
+    r = sl_pool_new(&m->pool, &opts);
+    if (r == -EAGAIN)
+        sl_diag_set(diag, r, "could not start %" PRIu32 " threads; use fewer with -t",
+                    plan.n_threads);
+    sl_placement_done(&plan);
+    return r;
+}
+
+static int choose_kernels(struct sluice_model *m, enum sluice_cpu cpu, struct sl_diag *diag)
+{
+    enum sl_cpu_level best = sl_cpu_best();
+    enum sl_cpu_level level = best;
+
+    if (cpu != SLUICE_CPU_AUTO)
+        level = (enum sl_cpu_level)(cpu - SLUICE_CPU_C);
+    if (level > best)
+        return sl_diag_set(diag, -ENOTSUP, "CPU level %s asked for, but this CPU has only %s",
+                           sl_cpu_level_name(level), sl_cpu_level_name(best));
+    sl_kernels_init(&m->kernels, level);
+    return 0;
+}
+
+/* Refuse early what can only thrash: weights that do not fit beside everything else. */
+static int check_memory(const struct sluice_model *m, struct sl_diag *diag)
+{
+    uint64_t have = sl_memory_available("");
+
+    if (m->weight_bytes <= have)
+        return 0;
+    return sl_diag_set(diag, -ENOMEM,
+                       "not enough memory: the weights take %.0f MiB and %.0f MiB are available; "
+                       "use a smaller quantisation or close other programs",
+                       (double)m->weight_bytes / MIB, (double)have / MIB);
+}
+
+struct warm_progress {
+    const struct sluice_model_opts *opts;
+    uint64_t before; /* bytes of the parts already read */
+    uint64_t total;
+};
+
+static int report_warm(void *arg, uint64_t done, uint64_t total)
+{
+    struct warm_progress *p = arg;
+
+    (void)total;
+    return p->opts->progress(p->opts->progress_arg, p->before + done, p->total);
+}
+
+static int warm(struct sluice_model *m, const struct sluice_model_opts *opts, struct sl_diag *diag)
+{
+    struct warm_progress p = { .opts = opts, .total = m->file_bytes };
+
+    if (opts->flags & SLUICE_MODEL_NO_WARM)
+        return 0;
+    for (uint32_t i = 0; i < sl_gguf_n_splits(m->gguf); i++) {
+        struct sl_mapping *map = sl_gguf_mapping(m->gguf, i);
+        uint64_t bytes = sl_mapping_bytes(map);
+        int r;
+
+        if (sl_mapping_resident(map, 0, bytes) < WARM_SHARE) {
+            r = sl_mapping_warm(map, 0, bytes, WARM_THREADS, opts->progress ? report_warm : NULL,
+                                &p, diag);
+            if (r < 0)
+                return r;
+        }
+        p.before += bytes;
+    }
+    return 0;
+}
+
+static int open_file(struct sluice_model *m, const char *path, struct sl_diag *diag)
+{
+    struct sl_gguf_str name;
+    int r;
+
+    r = sl_gguf_open(&m->gguf, path, 0, diag);
+    if (r < 0)
+        return r;
+    name = read_str(m->gguf, "general.name");
+    m->path = strdup(path);
+    m->name = strndup(name.ptr, name.len);
+    if (!m->path || !m->name)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < sl_gguf_n_splits(m->gguf); i++)
+        m->file_bytes += sl_mapping_bytes(sl_gguf_mapping(m->gguf, i));
+    for (uint32_t i = 0; i < sl_gguf_n_tensors(m->gguf); i++)
+        m->weight_bytes += sl_gguf_tensor_at(m->gguf, i)->bytes;
+    return 0;
+}
+
+static int open_all(struct sluice_model *m, const char *path, const struct sluice_model_opts *opts,
+                    struct sl_diag *diag)
+{
+    int r;
+
+    if (!(opts->flags & SLUICE_MODEL_NO_SIGBUS)) {
+        r = sl_mapping_install_sigbus();
+        if (r < 0)
+            return sl_diag_set(diag, r, "cannot install the SIGBUS handler: %s", strerror(-r));
+    }
+    r = choose_kernels(m, opts->cpu, diag);
+    if (r < 0)
+        return r;
+    r = open_file(m, path, diag);
+    if (r < 0)
+        return r;
+    r = sl_hparams_read(&m->hp, m->gguf, diag);
+    if (r < 0)
+        goto named;
+    r = sl_weights_init(&m->weights, &m->hp, m->gguf, diag);
+    if (r < 0)
+        goto named;
+    r = open_vocab(m, diag);
+    if (r < 0)
+        goto named;
+    detect_template(m);
+    r = open_cache(m);
+    if (r < 0)
+        return r;
+    r = check_memory(m, diag);
+    if (r < 0)
+        goto named;
+    r = warm(m, opts, diag);
+    if (r < 0)
+        return r;
+    r = open_pool(m, opts->n_threads, diag);
+    if (r < 0)
+        return r;
+    return sl_engine_check_mappings(m, diag);
+
+named:
+    return diag && diag->text[0] ? sl_diag_prefix(diag, r, "%s", path) : r;
+}
+
+int sluice_model_open(struct sluice_model **ret_model, const char *path,
+                      const struct sluice_model_opts *opts, struct sluice_error *error)
+{
+    static const struct sluice_model_opts defaults = { 0 };
+    struct sl_diag *diag = (struct sl_diag *)error;
+    struct sluice_model *m;
+    int r;
+
+    if (diag)
+        diag->text[0] = '\0';
+    if (!ret_model || !path)
+        return sl_diag_set(diag, -EINVAL, "no model file given");
+    if (!opts)
+        opts = &defaults;
+    if (opts->flags & ~(uint32_t)(SLUICE_MODEL_NO_SIGBUS | SLUICE_MODEL_NO_WARM) ||
+        opts->cpu > SLUICE_CPU_AVX512)
+        return sl_diag_set(diag, -EINVAL, "unknown model option");
+    m = calloc(1, sizeof(*m));
+    if (!m)
+        return sl_diag_set(diag, -ENOMEM, "%s: not enough memory", path);
+    r = open_all(m, path, opts, diag);
+    if (r < 0) {
+        sluice_model_close(m);
+        if (diag && !diag->text[0])
+            sl_diag_set(diag, r, "%s: %s", path, sl_err_text(r));
+        return r;
+    }
+    *ret_model = m;
+    return 0;
+}
+
+void sluice_model_close(struct sluice_model *m)
+{
+    if (!m)
+        return;
+    sl_pool_free(m->pool);
+    sl_cache_free(m->cache);
+    sl_tokenizer_free(m->tokenizer);
+    sl_vocab_free(m->vocab);
+    sl_weights_done(&m->weights);
+    sl_gguf_close(m->gguf);
+    free(m->path);
+    free(m->name);
+    free(m);
+}
+
+void sluice_model_get_info(const struct sluice_model *m, struct sluice_model_info *ret_info)
+{
+    *ret_info = (struct sluice_model_info){
+        .path = m->path,
+        .architecture = m->hp.is_moe ? "lfm2moe" : "lfm2",
+        .name = m->name,
+        .n_vocab = m->weights.n_vocab,
+        .n_layers = m->hp.n_layers,
+        .n_moe_layers = m->hp.n_layers - m->hp.n_dense,
+        .n_attn_layers = m->hp.n_attn_layers,
+        .n_experts = m->hp.n_experts,
+        .n_experts_used = m->hp.n_experts_used,
+        .n_ctx_train = m->hp.n_ctx_train,
+        .bos = sl_vocab_bos(m->vocab),
+        .eos = sl_vocab_eos(m->vocab),
+        .file_bytes = m->file_bytes,
+        .weight_bytes = m->weight_bytes,
+        .token_bytes = m->weights.token_bytes,
+        .n_threads = sl_pool_n_workers(m->pool),
+        .cpu = sl_cpu_level_name(m->kernels.level),
+        .chat_template = sl_chat_template_name(m->chat_template),
+    };
+}
+
+int sl_engine_check_mappings(const struct sluice_model *m, struct sl_diag *diag)
+{
+    for (uint32_t i = 0; i < sl_gguf_n_splits(m->gguf); i++) {
+        const struct sl_mapping *map = sl_gguf_mapping(m->gguf, i);
+        uint64_t off = sl_mapping_bad_off(map);
+
+        if (off == UINT64_MAX)
+            continue;
+        for (uint32_t j = 0; j < sl_gguf_n_tensors(m->gguf); j++) {
+            const struct sl_gguf_tensor *t = sl_gguf_tensor_at(m->gguf, j);
+
+            /* the offset is that of a page: the tensor that ends behind its start */
+            if (t->split == i && off < t->file_off + t->bytes && off + 4096 > t->file_off)
+                return sl_diag_set(diag, -EIO, "%s: cannot read tensor %.*s at offset %" PRIu64
+                                   "; was the file changed while in use?",
+                                   sl_mapping_path(map), (int)t->name.len, t->name.ptr, off);
+        }
+        return sl_diag_set(diag, -EIO, "%s: cannot read at offset %" PRIu64
+                           "; was the file changed while in use?", sl_mapping_path(map), off);
+    }
+    return 0;
+}

@@ -1,0 +1,35 @@
+/*
+ * What a struct sluice_model is made of, for src/model and the commands that look
+ * inside (sluice info). Everything is set by sluice_model_open and read-only
+ * afterwards. Destroyed in the reverse order of the fields.
+ */
+#pragma once
+
+#include "experts/cache.h"
+#include "kernels/kernels.h"
+#include "loader/gguf.h"
+#include "model/hparams.h"
+#include "model/weights.h"
+#include "base/pool.h"
+#include "sluice.h"
+#include "text/chat.h"
+#include "text/tokenizer.h"
+#include "text/vocab.h"
+
+struct sluice_model {
+    struct sl_gguf *gguf;
+    struct sl_hparams hp;
+    struct sl_weights weights;
+    struct sl_kernels kernels;
+    struct sl_vocab *vocab;
+    struct sl_tokenizer *tokenizer;
+    struct sl_cache *cache; /* NULL for dense models */
+    struct sl_pool *pool;
+    enum sl_chat_template chat_template;
+    bool is_chat_template_known; /* false: the file has none, or one we do not know */
+    char *path, *name;           /* owned, terminated */
+    uint64_t file_bytes, weight_bytes;
+};
+
+/* -EIO if a page of the file could not be read, with tensor and offset; 0 otherwise. */
+int sl_engine_check_mappings(const struct sluice_model *model, struct sl_diag *diag);

@@ -1,0 +1,117 @@
+/*
+ * The model:
+ *
+ *     x = embedding row
+ *     per layer:  x += operator(norm(x))     short convolution or attention
+ *                 x += ffn(norm(x))          dense or mixture of experts
+ *     logits = output matrix * norm(x)
+ *
+ * Every worker runs all of it. Between barriers a worker touches the rows of its own
+ * tokens, or items of a shared list of matrix rows, and nothing else.
+ */
+#include "model/forward.h"
+
+#include <math.h>
+#include <string.h>
+
+static void embed(struct sl_worker *w)
+{
+    struct sl_step *s = w->step;
+    uint32_t half = s->hp->head_dim / 2;
+
+    for (uint32_t t = w->tok_begin; t < w->tok_end; t++) {
+        sl_dequant_row(s->x + (size_t)t * s->hp->width, &s->weights->embed,
+                       (uint32_t)s->tokens[t]);
+        for (uint32_t i = 0; i < half; i++) {
+            double angle = s->pos[t] * s->rope_freq[i];
+
+            s->cos[(size_t)t * half + i] = (float)cos(angle);
+            s->sin[(size_t)t * half + i] = (float)sin(angle);
+        }
+    }
+}
+
+void sl_forward_norm(struct sl_worker *w, const float *norm, struct sl_acts *ret_acts,
+                     uint32_t kinds)
+{
+    struct sl_step *s = w->step;
+    size_t width = s->hp->width;
+
+    sl_acts_init(ret_acts, kinds, s->n_tok, s->hp->width, s->u, s->act_buf);
+    for (uint32_t t = w->tok_begin; t < w->tok_end; t++) {
+        float *row = s->u + t * width;
+
+        s->kernels->rms_norm(row, s->x + t * width, norm, width, s->hp->norm_eps);
+        sl_acts_quantize(s->kernels, ret_acts, kinds, t, row);
+    }
+    sl_step_barrier(w);
+}
+
+void sl_forward_project(struct sl_worker *w, const struct sl_tensor *proj,
+                        const struct sl_acts *acts)
+{
+    struct sl_step *s = w->step;
+    size_t width = s->hp->width;
+    struct sl_job job = sl_job_for(proj, acts, s->y, width);
+
+    sl_jobs_run(w, &job, 1);
+    sl_step_barrier(w);
+    for (uint32_t t = w->tok_begin; t < w->tok_end; t++)
+        s->kernels->add(s->x + t * width, s->y + t * width, width);
+}
+
+/* Logits of the tokens in out_tok. */
+static void output(struct sl_worker *w)
+{
+    struct sl_step *s = w->step;
+    uint32_t kinds = sl_step_kind_bit(&s->weights->output);
+    size_t width = s->hp->width;
+    struct sl_acts acts;
+    struct sl_job job;
+
+    if (s->n_out == 0)
+        return;
+    sl_step_barrier(w); /* the rows of x are spread over the workers */
+    sl_acts_init(&acts, kinds, s->n_out, s->hp->width, s->u, s->act_buf);
+    for (uint32_t i = w->index; i < s->n_out; i += w->n) {
+        float *row = s->u + i * width;
+
+        s->kernels->rms_norm(row, s->x + s->out_tok[i] * width, s->weights->final_norm, width,
+                             s->hp->norm_eps);
+        sl_acts_quantize(s->kernels, &acts, kinds, i, row);
+    }
+    sl_step_barrier(w);
+    job = sl_job_for(&s->weights->output, &acts, s->logits, s->weights->n_vocab);
+    sl_jobs_run(w, &job, 1);
+}
+
+static void forward(void *arg, uint32_t index, uint32_t n_workers)
+{
+    struct sl_step *s = arg;
+    struct sl_worker w = { .step = s, .index = index, .n = n_workers,
+                           .buf = s->worker_buf[index] };
+    uint64_t begin, end;
+
+    sl_pool_share(s->n_tok, 1, index, n_workers, &begin, &end);
+    w.tok_begin = (uint32_t)begin;
+    w.tok_end = (uint32_t)end;
+
+    embed(&w);
+    for (uint32_t layer = 0; layer < s->hp->n_layers; layer++) {
+        if (s->hp->n_heads_kv[layer])
+            sl_attn_forward(&w, layer);
+        else
+            sl_conv_forward(&w, layer);
+        if (layer < s->hp->n_dense)
+            sl_dense_forward(&w, layer);
+        else
+            sl_moe_forward(&w, layer);
+    }
+    output(&w);
+}
+
+void sl_forward_run(struct sl_step *step)
+{
+    step->weight_bytes = 0;
+    sl_pool_run(step->pool, forward, step);
+}

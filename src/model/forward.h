@@ -1,0 +1,24 @@
+/*
+ * Running a step. forward.c is the whole model on one screen; the other functions are
+ * its parts, each called by every worker of the step, each leaving the operator's or
+ * FFN's contribution added to the rows of x that belong to the worker's own tokens.
+ */
+#pragma once
+
+#include "model/step.h"
+
+/* Compute the step on all workers of its pool. */
+void sl_forward_run(struct sl_step *step);
+
+/* u = RMSNorm(x) for all tokens, quantised into acts in `kinds`; ends in a barrier. */
+void sl_forward_norm(struct sl_worker *w, const float *norm, struct sl_acts *ret_acts,
+                     uint32_t kinds);
+
+/* Project op rows (already quantised in acts) by `proj` and add the result to x. */
+void sl_forward_project(struct sl_worker *w, const struct sl_tensor *proj,
+                        const struct sl_acts *acts);
+
+void sl_attn_forward(struct sl_worker *w, uint32_t layer);
+void sl_conv_forward(struct sl_worker *w, uint32_t layer);
+void sl_dense_forward(struct sl_worker *w, uint32_t layer);
+void sl_moe_forward(struct sl_worker *w, uint32_t layer);

@@ -1,0 +1,487 @@
+/*
+ * A session: one arena with everything its sequences and steps need, planned before it
+ * is allocated; nothing is allocated afterwards.
+ *
+ * sluice_decode cuts the batch into steps of at most n_chunk tokens, in order of the
+ * batch; a step may hold the end of one sequence's tokens and the beginning of the
+ * next's. Blocks are checked for the whole call before the first step, so a call either
+ * fits or changes nothing.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "model/engine.h"
+#include "model/forward.h"
+
+#define CTX_DEFAULT_MAX 32768u
+#define SEQS_DEFAULT 4u
+#define CHUNK_DEFAULT 512u
+#define CHUNK_MAX 2048u
+#define MIB (1024.0 * 1024.0)
+
+struct sluice_session {
+    /* set once */
+    struct sluice_model *model; /* borrowed */
+    struct sluice_session_opts opts;
+    struct sl_arena arena;
+    double *rope_freq; /* in the arena */
+    uint64_t kv_bytes;
+    /* owned by the calling thread */
+    struct sl_timeline timeline;
+    struct sl_step step;
+    sluice_route_fn route_fn;
+    void *route_arg;
+    struct sluice_counters counters;
+    uint64_t shared_bytes; /* of weights, per step, without experts and output */
+    struct sl_diag error;
+    /* atomic */
+    atomic_bool is_cancelled;
+};
+
+static int fill_opts(struct sluice_session_opts *o, const struct sluice_model *model,
+                     struct sl_diag *diag)
+{
+    uint32_t train = model->hp.n_ctx_train;
+
+    if (o->n_ctx == 0)
+        o->n_ctx = train < CTX_DEFAULT_MAX ? train : CTX_DEFAULT_MAX;
+    if (o->n_ctx > train)
+        return sl_diag_set(diag, -ERANGE, "context of %" PRIu32
+                           " asked for, the model was made for at most %" PRIu32, o->n_ctx, train);
+    if (o->n_seq_max == 0)
+        o->n_seq_max = SEQS_DEFAULT;
+    if (o->n_seq_max > SL_SEQS_MAX)
+        return sl_diag_set(diag, -ERANGE, "%" PRIu32 " sequences asked for, at most %u are allowed",
+                           o->n_seq_max, SL_SEQS_MAX);
+    if (o->n_chunk == 0)
+        o->n_chunk = o->n_ctx < CHUNK_DEFAULT ? o->n_ctx : CHUNK_DEFAULT;
+    if (o->n_chunk > CHUNK_MAX)
+        return sl_diag_set(diag, -ERANGE, "chunks of %" PRIu32
+                           " tokens asked for, at most %u are allowed", o->n_chunk, CHUNK_MAX);
+    if (o->n_logits == 0)
+        o->n_logits = o->n_seq_max < o->n_chunk ? o->n_seq_max : o->n_chunk;
+    if (o->n_logits > o->n_chunk)
+        return sl_diag_set(diag, -ERANGE, "%" PRIu32
+                           " rows of logits asked for, more than the chunk of %" PRIu32 " tokens",
+                           o->n_logits, o->n_chunk);
+    if (o->kv > SLUICE_KV_Q8_0)
+        return sl_diag_set(diag, -EINVAL, "unknown KV type");
+    if (o->kv == SLUICE_KV_Q8_0 && model->hp.head_dim % 32)
+        return sl_diag_set(diag, -ENOTSUP, "a q8_0 KV cache needs a head length that is a multiple "
+                           "of 32, this model's is %" PRIu32 "; use f16", model->hp.head_dim);
+    return 0;
+}
+
+static uint32_t kind_bits(const struct sl_weights *w, const struct sl_hparams *hp)
+{
+    uint32_t bits = sl_step_kind_bit(&w->output);
+
+    for (uint32_t i = 0; i < hp->n_layers; i++) {
+        const struct sl_layer *l = &w->layers[i];
+
+        bits |= sl_step_kind_bit(&l->gate) | sl_step_kind_bit(&l->up) | sl_step_kind_bit(&l->down);
+        if (i >= hp->n_dense)
+            bits |= sl_step_kind_bit(&l->router);
+        if (hp->n_heads_kv[i])
+            bits |= sl_step_kind_bit(&l->q) | sl_step_kind_bit(&l->k) | sl_step_kind_bit(&l->v) |
+                    sl_step_kind_bit(&l->o);
+        else
+            bits |= sl_step_kind_bit(&l->in_proj) | sl_step_kind_bit(&l->out_proj);
+    }
+    return bits;
+}
+
+static enum sl_kv_type kv_type_of(enum sluice_kv kv)
+{
+    return kv == SLUICE_KV_F32 ? SL_KV_F32 : kv == SLUICE_KV_Q8_0 ? SL_KV_Q8_0 : SL_KV_F16;
+}
+
+/* Both passes of the arena: measuring, then taking. */
+static void layout(struct sluice_session *s)
+{
+    const struct sluice_model *m = s->model;
+    const struct sl_timeline_opts tl_opts = {
+        .n_ctx = s->opts.n_ctx,
+        .n_seqs = s->opts.n_seq_max,
+        .kv_type = kv_type_of(s->opts.kv),
+    };
+    uint32_t n_workers = sl_pool_n_workers(m->pool);
+
+    sl_timeline_layout(&s->timeline, &m->hp, &tl_opts, &s->arena);
+    s->kv_bytes = s->arena.used;
+    s->rope_freq = sl_arena_take(&s->arena, sizeof(*s->rope_freq) * m->hp.head_dim / 2);
+    s->step = (struct sl_step){
+        .hp = &m->hp,
+        .weights = &m->weights,
+        .kernels = &m->kernels,
+        .pool = m->pool,
+        .cache = m->cache,
+        .timeline = &s->timeline,
+        .n_chunk = s->opts.n_chunk,
+        .n_logits = s->opts.n_logits,
+        .weight_kinds = kind_bits(&m->weights, &m->hp),
+        .rope_freq = s->rope_freq,
+        .attn_scale = 1.0f / sqrtf((float)m->hp.head_dim),
+    };
+    sl_step_layout(&s->step, &s->arena, n_workers);
+}
+
+static int allocate(struct sluice_session *s, struct sl_diag *diag)
+{
+    uint64_t have = sl_memory_available("");
+    uint64_t weights = s->model->weight_bytes;
+    int r;
+
+    layout(s);
+    /* The weights are in the page cache, which counts as available: they must fit too. */
+    if (s->arena.used + weights > have)
+        return sl_diag_set(diag, -ENOMEM,
+                           "not enough memory: the weights take %.0f MiB, a context of %" PRIu32
+                           " takes %.0f MiB and computing %.0f MiB, but only %.0f MiB are "
+                           "available; try a smaller context",
+                           (double)weights / MIB, s->opts.n_ctx, (double)s->kv_bytes / MIB,
+                           (double)(s->arena.used - s->kv_bytes) / MIB, (double)have / MIB);
+    r = sl_arena_map(&s->arena);
+    if (r < 0)
+        return sl_diag_set(diag, r, "the system refused %.0f MiB of memory; try a smaller context",
+                           (double)s->arena.used / MIB);
+    layout(s);
+    sl_timeline_reset(&s->timeline);
+    return 0;
+}
+
+static uint64_t mat_bytes(const struct sl_tensor *t)
+{
+    return t->row_bytes * t->n_rows * t->n_mats;
+}
+
+static uint64_t shared_bytes(const struct sluice_model *m)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < m->hp.n_layers; i++) {
+        const struct sl_layer *l = &m->weights.layers[i];
+
+        bytes += m->hp.n_heads_kv[i] ? mat_bytes(&l->q) + mat_bytes(&l->k) + mat_bytes(&l->v) +
+                                           mat_bytes(&l->o)
+                                     : mat_bytes(&l->in_proj) + mat_bytes(&l->out_proj);
+        bytes += i < m->hp.n_dense ? mat_bytes(&l->gate) + mat_bytes(&l->up) + mat_bytes(&l->down)
+                                   : mat_bytes(&l->router);
+    }
+    return bytes;
+}
+
+int sluice_session_new(struct sluice_session **ret_session, struct sluice_model *model,
+                       const struct sluice_session_opts *opts, struct sluice_error *error)
+{
+    struct sl_diag *diag = (struct sl_diag *)error;
+    struct sluice_session *s = calloc(1, sizeof(*s));
+    int r;
+
+    if (!s)
+        return sl_diag_set(diag, -ENOMEM, "not enough memory for a session");
+    s->model = model;
+    if (opts)
+        s->opts = *opts;
+    r = fill_opts(&s->opts, model, diag);
+    if (r < 0)
+        goto fail;
+    r = allocate(s, diag);
+    if (r < 0)
+        goto fail;
+    for (uint32_t i = 0; i < model->hp.head_dim / 2; i++)
+        s->rope_freq[i] = pow(model->hp.rope_theta, -2.0 * i / model->hp.head_dim);
+    s->shared_bytes = shared_bytes(model);
+    s->counters.kv_bytes = s->kv_bytes;
+    s->counters.scratch_bytes = s->arena.used - s->kv_bytes;
+    *ret_session = s;
+    return 0;
+
+fail:
+    sluice_session_free(s);
+    return r;
+}
+
+void sluice_session_free(struct sluice_session *s)
+{
+    if (!s)
+        return;
+    sl_arena_done(&s->arena);
+    free(s);
+}
+
+void sluice_session_get_opts(const struct sluice_session *s, struct sluice_session_opts *ret_opts)
+{
+    *ret_opts = s->opts;
+}
+
+static bool is_seq(const struct sluice_session *s, int seq)
+{
+    return seq >= 0 && (uint32_t)seq < s->opts.n_seq_max && s->timeline.seqs[seq].is_used;
+}
+
+int sluice_seq_new(struct sluice_session *s)
+{
+    int r = sl_timeline_new_seq(&s->timeline);
+
+    return r < 0 ? sl_diag_set(&s->error, r, "all %" PRIu32 " sequences are in use",
+                               s->opts.n_seq_max) : r;
+}
+
+int sluice_seq_free(struct sluice_session *s, int seq)
+{
+    if (!is_seq(s, seq))
+        return sl_diag_set(&s->error, -EINVAL, "no sequence %d", seq);
+    sl_timeline_free_seq(&s->timeline, (uint32_t)seq);
+    return 0;
+}
+
+int sluice_seq_fork(struct sluice_session *s, int seq)
+{
+    int r;
+
+    if (!is_seq(s, seq))
+        return sl_diag_set(&s->error, -EINVAL, "no sequence %d", seq);
+    r = sl_timeline_fork(&s->timeline, (uint32_t)seq);
+    return r < 0 ? sl_diag_set(&s->error, r, "all %" PRIu32 " sequences are in use",
+                               s->opts.n_seq_max) : r;
+}
+
+int64_t sluice_seq_tokens(const struct sluice_session *s, int seq, const int32_t **ret_tokens)
+{
+    if (!is_seq(s, seq))
+        return -EINVAL;
+    if (ret_tokens)
+        *ret_tokens = s->timeline.seqs[seq].tokens;
+    return s->timeline.seqs[seq].n_tok;
+}
+
+const char *sluice_session_error(const struct sluice_session *s)
+{
+    return s->error.text;
+}
+
+void sluice_session_cancel(struct sluice_session *s)
+{
+    atomic_store(&s->is_cancelled, true); /* lock-free: async-signal-safe */
+}
+
+void sluice_session_set_route_fn(struct sluice_session *s, sluice_route_fn fn, void *arg)
+{
+    s->route_fn = fn;
+    s->route_arg = arg;
+}
+
+void sluice_session_get_counters(const struct sluice_session *s,
+                                 struct sluice_counters *ret_counters)
+{
+    *ret_counters = s->counters;
+}
+
+static void report_routes(const struct sluice_session *s)
+{
+    const struct sl_step *st = &s->step;
+    uint32_t k = s->model->hp.n_experts_used;
+
+    if (!s->route_fn)
+        return;
+    for (uint32_t t = 0; t < st->n_tok; t++)
+        for (uint32_t i = 0; i < s->model->hp.n_layers - s->model->hp.n_dense; i++) {
+            size_t row = (size_t)i * st->n_chunk + t;
+
+            s->route_fn(s->route_arg, (int)st->runs[st->run_of[t]].seq, st->pos[t],
+                        s->model->hp.n_dense + i, st->routes + row * k,
+                        st->route_weights + row * k, k, st->route_margin[row]);
+        }
+}
+
+/* Add tokens of one sequence to the step; the last n_out of them want logits. */
+static void push_run(struct sluice_session *s, uint32_t seq, const int32_t *tokens, uint32_t n,
+                     uint32_t n_out)
+{
+    struct sl_step *st = &s->step;
+    uint32_t pos0 = s->timeline.seqs[seq].n_tok;
+
+    sl_timeline_extend(&s->timeline, seq, n);
+    st->runs[st->n_runs] = (struct sl_run){ .seq = seq, .tok0 = st->n_tok, .n_tok = n,
+                                            .pos0 = pos0 };
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t t = st->n_tok++;
+
+        st->tokens[t] = tokens[i];
+        st->pos[t] = pos0 + i;
+        st->run_of[t] = st->n_runs;
+        if (i >= n - n_out)
+            st->out_tok[st->n_out++] = t;
+    }
+    st->n_runs++;
+}
+
+/* Compute the step that has been put together. Rows of logits before it are kept. */
+static int run_step(struct sluice_session *s, uint32_t n_rows_before)
+{
+    struct sl_step *st = &s->step;
+    float *logits = st->logits;
+    uint64_t start = sl_clock_ns();
+    int r;
+
+    st->logits += (size_t)n_rows_before * s->model->weights.n_vocab;
+    sl_forward_run(st);
+    st->logits = logits;
+    s->counters.step_ns += sl_clock_ns() - start;
+    s->counters.n_steps++;
+    s->counters.n_tokens += st->n_tok;
+    s->counters.weight_bytes += st->weight_bytes + s->shared_bytes;
+    if (st->n_out)
+        s->counters.weight_bytes += mat_bytes(&s->model->weights.output);
+    r = sl_engine_check_mappings(s->model, &s->error);
+    if (r < 0)
+        return r;
+    for (uint32_t i = 0; i < st->n_runs; i++)
+        sl_timeline_commit(&s->timeline, st->runs[i].seq, st->tokens + st->runs[i].tok0,
+                           st->runs[i].n_tok);
+    report_routes(s);
+    st->n_tok = st->n_runs = st->n_out = 0;
+    return 0;
+}
+
+static int check_tokens(struct sluice_session *s, const struct sluice_batch *b)
+{
+    for (uint32_t i = 0; i < b->n_tokens; i++)
+        if (b->tokens[i] < 0 || (uint32_t)b->tokens[i] >= s->model->weights.n_vocab)
+            return sl_diag_set(&s->error, -ERANGE, "token %" PRId32 " at index %" PRIu32
+                               " is outside the vocabulary of %" PRIu32, b->tokens[i], i,
+                               s->model->weights.n_vocab);
+    return 0;
+}
+
+/* Everything that can be wrong with a call, before anything is changed. */
+static int check_batch(struct sluice_session *s, const struct sluice_batch *batch,
+                       uint32_t n_batch, bool has_ret_logits)
+{
+    bool seen[SL_SEQS_MAX] = { false };
+    uint64_t n_blocks = 0, n_rows = 0;
+
+    for (uint32_t i = 0; i < n_batch; i++) {
+        const struct sluice_batch *b = &batch[i];
+        const struct sl_seq *seq;
+        int r;
+
+        if (!is_seq(s, b->seq))
+            return sl_diag_set(&s->error, -EINVAL, "no sequence %d", b->seq);
+        if (seen[b->seq])
+            return sl_diag_set(&s->error, -EINVAL, "sequence %d is in the batch twice", b->seq);
+        if (b->n_tokens == 0 || !b->tokens || b->n_logits > b->n_tokens)
+            return sl_diag_set(&s->error, -EINVAL, "sequence %d: %" PRIu32 " tokens and %" PRIu32
+                               " rows of logits asked for", b->seq, b->n_tokens, b->n_logits);
+        seen[b->seq] = true;
+        r = check_tokens(s, b);
+        if (r < 0)
+            return r;
+        seq = &s->timeline.seqs[b->seq];
+        if ((uint64_t)seq->n_tok + b->n_tokens > s->opts.n_ctx)
+            return sl_diag_set(&s->error, -ENOMEM, "the context is full: %" PRIu64
+                               " positions needed, %" PRIu32 " there are",
+                               (uint64_t)seq->n_tok + b->n_tokens, s->opts.n_ctx);
+        n_rows += b->n_logits;
+        n_blocks += sl_timeline_blocks_needed(&s->timeline, (uint32_t)b->seq, b->n_tokens);
+    }
+    if (n_rows > s->opts.n_logits || (n_rows > 0 && !has_ret_logits))
+        return sl_diag_set(&s->error, -EINVAL, "%" PRIu64 " rows of logits asked for, the session "
+                           "has room for %" PRIu32, n_rows, s->opts.n_logits);
+    if (n_blocks > s->timeline.n_free)
+        return sl_diag_set(&s->error, -ENOMEM, "the context is full: %" PRIu64 " blocks of %d "
+                           "positions needed, %" PRIu32 " of %" PRIu32 " are free", n_blocks,
+                           SL_KV_BLOCK_TOK, s->timeline.n_free, s->timeline.n_blocks);
+    return 0;
+}
+
+/* How many of the tokens [done, done + n) of a batch entry want logits. */
+static uint32_t rows_in(const struct sluice_batch *b, uint32_t done, uint32_t n)
+{
+    uint32_t first_row = b->n_tokens - b->n_logits;
+
+    if (done + n <= first_row)
+        return 0;
+    return done + n - first_row < n ? done + n - first_row : n;
+}
+
+static int decode_batch(struct sluice_session *s, const struct sluice_batch *batch,
+                        uint32_t n_batch)
+{
+    struct sl_step *st = &s->step;
+    uint32_t n_rows = 0; /* of the steps that are done */
+    int r;
+
+    st->n_tok = st->n_runs = st->n_out = 0;
+    for (uint32_t i = 0; i < n_batch; i++) {
+        const struct sluice_batch *b = &batch[i];
+
+        for (uint32_t done = 0; done < b->n_tokens;) {
+            uint32_t room = st->n_chunk - st->n_tok;
+            uint32_t n = b->n_tokens - done < room ? b->n_tokens - done : room;
+            bool is_last = i + 1 == n_batch && done + n == b->n_tokens;
+            uint32_t n_out;
+
+            push_run(s, (uint32_t)b->seq, b->tokens + done, n, rows_in(b, done, n));
+            done += n;
+            if (st->n_tok < st->n_chunk && !is_last)
+                continue;
+            n_out = st->n_out;
+            r = run_step(s, n_rows);
+            if (r < 0)
+                return r;
+            n_rows += n_out;
+            if (atomic_exchange(&s->is_cancelled, false) && !is_last)
+                return sl_diag_set(&s->error, -ECANCELED, "cancelled");
+        }
+    }
+    return 0;
+}
+
+int sluice_decode(struct sluice_session *s, const struct sluice_batch *batch, uint32_t n_batch,
+                  const float **ret_logits)
+{
+    int r;
+
+    r = sl_engine_check_mappings(s->model, &s->error);
+    if (r < 0)
+        return r;
+    r = check_batch(s, batch, n_batch, ret_logits != NULL);
+    if (r < 0)
+        return r;
+    r = decode_batch(s, batch, n_batch);
+    if (r < 0)
+        return r;
+    if (ret_logits)
+        *ret_logits = s->step.logits;
+    return 0;
+}
+
+int sluice_seq_rewind(struct sluice_session *s, int seq, int64_t n_keep)
+{
+    struct sluice_batch again = { .seq = seq };
+    uint32_t n_tok, at;
+
+    if (!is_seq(s, seq))
+        return sl_diag_set(&s->error, -EINVAL, "no sequence %d", seq);
+    n_tok = s->timeline.seqs[seq].n_tok;
+    if (n_keep < 0 || n_keep > n_tok)
+        return sl_diag_set(&s->error, -ERANGE, "cannot rewind sequence %d to %" PRId64
+                           ": it has %" PRIu32 " tokens", seq, n_keep, n_tok);
+    if (!sl_timeline_can_rewind(&s->timeline, (uint32_t)seq, (uint32_t)n_keep))
+        return sl_diag_set(&s->error, -ENOMEM, "the context is full: rewinding sequence %d to "
+                           "%" PRId64 " needs a free block", seq, n_keep);
+    at = sl_timeline_rewind(&s->timeline, (uint32_t)seq, (uint32_t)n_keep);
+    again.n_tokens = (uint32_t)n_keep - at;
+    again.tokens = s->timeline.seqs[seq].tokens + at;
+    return again.n_tokens ? decode_batch(s, &again, 1) : 0;
+}

@@ -1,0 +1,150 @@
+/*
+ * One step: the tokens that are computed together, and the memory they are computed
+ * in. All workers run the same program over it (SPMD): a phase either splits the
+ * step's tokens (each worker always gets the same ones) or shares out rows of matrix
+ * products, and phases are separated by barriers. Filled by the session, run by
+ * forward.c; attn.c, conv.c, dense.c and moe.c are its parts.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/pool.h"
+#include "experts/cache.h"
+#include "kernels/kernels.h"
+#include "model/hparams.h"
+#include "model/timeline.h"
+#include "model/weights.h"
+
+#define SL_ACT_KINDS 3
+
+/* Neighbouring tokens of one sequence. */
+struct sl_run {
+    uint32_t seq;
+    uint32_t tok0;  /* index of its first token in the step */
+    uint32_t n_tok;
+    uint32_t pos0;  /* position of that token in the sequence */
+};
+
+/* Activations of the same rows in every kind that some weight asks for. */
+struct sl_acts {
+    struct sl_act kind[SL_ACT_KINDS];
+};
+
+/* A matrix product whose rows are shared out among the workers. */
+struct sl_job {
+    struct sl_tensor w;
+    const struct sl_act *x;
+    float *out;
+    size_t out_stride; /* floats from one token's output to the next */
+};
+
+/* Experts of one MoE layer and the slots (token, choice) that each computes. */
+struct sl_moe_plan {
+    uint32_t n_active;          /* experts chosen by any token */
+    uint32_t *experts;          /* [n_active] ids, ascending */
+    uint32_t *n_slots;          /* [n_active] */
+    uint32_t *first_slot;       /* [n_active], padded so that its rows are aligned */
+    uint32_t *active_of;        /* [n_experts] index into the above, or UINT32_MAX */
+    uint32_t *slot_of;          /* [n_tok][n_used] */
+    struct sl_ticket *tickets;  /* [n_active] */
+    struct sl_acts *in, *hidden; /* [n_active] */
+    struct sl_job *jobs;        /* [2 * n_active] */
+};
+
+struct sl_step {
+    /* set once */
+    const struct sl_hparams *hp;
+    const struct sl_weights *weights;
+    const struct sl_kernels *kernels;
+    struct sl_pool *pool;
+    struct sl_cache *cache;
+    struct sl_timeline *timeline;
+    uint32_t n_chunk, n_logits; /* capacities: tokens, rows of logits */
+    uint32_t weight_kinds;      /* bit per activation kind that any weight asks for */
+    const double *rope_freq;    /* [head_dim / 2] radians per position */
+    float attn_scale;           /* 1 / sqrt(head_dim) */
+
+    /* the step at hand */
+    uint32_t n_tok, n_runs, n_out;
+    int32_t *tokens;      /* [n_tok] */
+    uint32_t *pos;        /* [n_tok] */
+    uint32_t *run_of;     /* [n_tok] */
+    struct sl_run *runs;  /* [n_runs] */
+    uint32_t *out_tok;    /* [n_out] tokens whose logits are wanted */
+
+    /* scratch: rows are tokens */
+    float *x;             /* [n_tok][width] the residual stream */
+    float *u;             /* [n_tok][width] normalised */
+    float *mix;           /* [n_tok][mix_width] q, k, v or b, c, x */
+    float *z;             /* [n_tok][width] convolution inputs */
+    const float *zeros;   /* [width] inputs before a sequence begins */
+    float *op;            /* [n_tok][op_width] operator output before its projection */
+    float *gate, *up;     /* [n_tok or n_slots][ff] */
+    float *y;             /* [n_tok or n_slots][width] what is added to x */
+    float *cos, *sin;     /* [n_tok][head_dim / 2] */
+    float *router;        /* [n_tok][n_experts] */
+    float *attn_parts;    /* partial attention results, attn_parts_len floats */
+    size_t attn_parts_len;
+    void *act_buf[SL_ACT_KINDS];  /* activations of tokens or hidden layers */
+    void *slot_buf[SL_ACT_KINDS]; /* activations gathered by expert */
+    void **worker_buf;    /* [n_workers] private scratch, sl_step_worker_bytes each */
+    struct sl_moe_plan moe;
+
+    /* results */
+    float *logits;        /* [n_out][n_vocab] */
+    uint32_t *routes;     /* [n_layers - n_dense][n_chunk][n_used] */
+    float *route_weights; /* same */
+    float *route_margin;  /* [n_layers - n_dense][n_chunk] */
+    uint64_t weight_bytes; /* multiplied in this step; leader only */
+};
+
+/* A worker's view of a step. */
+struct sl_worker {
+    struct sl_step *step;
+    uint32_t index, n;
+    uint32_t tok_begin, tok_end; /* its share of the tokens */
+    void *buf;                   /* private */
+};
+
+/* Lay the step's scratch out in an arena (called twice, see base/arena.h). The fields
+ * "set once" are set before. */
+void sl_step_layout(struct sl_step *step, struct sl_arena *arena, uint32_t n_workers);
+
+size_t sl_step_worker_bytes(const struct sl_hparams *hp);
+
+/* Bit of the activation kind that a weight is multiplied with. */
+static inline uint32_t sl_step_kind_bit(const struct sl_tensor *w)
+{
+    return 1u << sl_kernels_act_kind(w->dtype);
+}
+
+/* Activations of n_tok rows of n_cols floats in f32, in all kinds of `kinds`; quantised
+ * ones live in buf. Cheap: lays out pointers only. */
+void sl_acts_init(struct sl_acts *acts, uint32_t kinds, uint32_t n_tok, uint32_t n_cols,
+                  float *f32, void *const buf[SL_ACT_KINDS]);
+/* Rows [first, first + n_tok) of acts, which must be laid out so that they start
+ * aligned (first a multiple of SL_SLOT_ALIGN). */
+void sl_acts_slice(struct sl_acts *ret, const struct sl_acts *acts, uint32_t kinds,
+                   uint32_t first, uint32_t n_tok);
+/* Quantise one row into token t, in the quantised kinds of `kinds`. */
+void sl_acts_quantize(const struct sl_kernels *k, struct sl_acts *acts, uint32_t kinds,
+                      uint32_t t, const float *row);
+
+/* With this many rows before it, every array of a slice is aligned to 64 bytes. */
+#define SL_SLOT_ALIGN 16u
+
+/* All workers call it with equal jobs; no barrier inside. */
+void sl_jobs_run(struct sl_worker *w, const struct sl_job *jobs, uint32_t n_jobs);
+
+static inline struct sl_job sl_job_for(const struct sl_tensor *t, const struct sl_acts *acts,
+                                       float *out, size_t out_stride)
+{
+    return (struct sl_job){ *t, &acts->kind[sl_kernels_act_kind(t->dtype)], out, out_stride };
+}
+
+static inline void sl_step_barrier(struct sl_worker *w)
+{
+    sl_pool_barrier(w->step->pool);
+}

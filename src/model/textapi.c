@@ -1,0 +1,142 @@
+/*
+ * The public text functions: thin, they check arguments and hand on to src/text.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/engine.h"
+#include "text/sampler.h"
+
+_Static_assert(SLUICE_TOKENIZE_BOS == (int)SL_TOKENIZER_BOS &&
+                   SLUICE_TOKENIZE_SPECIAL == (int)SL_TOKENIZER_SPECIAL, "same flags");
+_Static_assert(sizeof(struct sluice_logit_bias) == sizeof(struct sl_logit_bias), "same layout");
+
+int64_t sluice_tokenize(const struct sluice_model *model, const char *text, size_t len,
+                        uint32_t flags, int32_t *ids, size_t cap)
+{
+    if (flags & ~(uint32_t)(SLUICE_TOKENIZE_BOS | SLUICE_TOKENIZE_SPECIAL) || (!text && len) ||
+        (!ids && cap))
+        return -EINVAL;
+    return sl_tokenizer_encode(model->tokenizer, text, len, flags, ids, cap);
+}
+
+int sluice_token_piece(const struct sluice_model *model, int32_t id, bool special,
+                       const char **ret_piece)
+{
+    struct sl_str_view piece;
+
+    if (id < 0 || (uint32_t)id >= sl_vocab_n_tokens(model->vocab))
+        return -ERANGE;
+    if (!special && sl_vocab_is_special(model->vocab, id)) {
+        *ret_piece = "";
+        return 0;
+    }
+    piece = sl_vocab_piece(model->vocab, id);
+    *ret_piece = piece.ptr;
+    return (int)piece.len;
+}
+
+bool sluice_token_is_eog(const struct sluice_model *model, int32_t id)
+{
+    return id >= 0 && (uint32_t)id < sl_vocab_n_tokens(model->vocab) &&
+           sl_vocab_is_eog(model->vocab, id);
+}
+
+int sluice_chat_render(const struct sluice_model *model, const char *messages_json,
+                       const char *tools_json, bool add_generation_prompt, char **ret_text,
+                       struct sluice_error *error)
+{
+    int32_t bos = sl_vocab_bos(model->vocab);
+    struct sl_str_view piece = bos < 0 ? (struct sl_str_view){ "", 0 }
+                                       : sl_vocab_piece(model->vocab, bos);
+    struct sl_chat_opts opts = {
+        .template_kind = model->chat_template,
+        .add_generation_prompt = add_generation_prompt,
+    };
+    char *bos_text = strndup(piece.ptr, piece.len);
+    int r;
+
+    if (!bos_text)
+        return -ENOMEM;
+    opts.bos = bos_text;
+    r = sl_chat_render(&opts, messages_json, tools_json, ret_text, (struct sl_diag *)error);
+    free(bos_text);
+    return r;
+}
+
+/*
+ * Recommended settings, from the model cards: LFM2-24B-A2B temperature 0.1, top-k 50,
+ * repetition penalty 1.05; LFM2.5-8B-A1B (always reasoning) 0.2, top-k 80, 1.05; the
+ * other LFM2 models 0.3, min-p 0.15, 1.05. Told apart by shape and chat template, since
+ * names in files vary.
+ */
+void sluice_sampler_opts_default(const struct sluice_model *model,
+                                 struct sluice_sampler_opts *ret_opts)
+{
+    struct sluice_sampler_opts o = {
+        .temperature = 0.3f,
+        .top_p = 1,
+        .min_p = 0.15f,
+        .repeat_penalty = 1.05f,
+        .penalty_last_n = 64,
+    };
+
+    if (model->hp.is_moe && model->hp.n_layers == 40) {
+        o.temperature = 0.1f;
+        o.top_k = 50;
+        o.min_p = 0;
+    } else if (model->hp.is_moe && model->chat_template == SL_CHAT_LFM25_THINKING) {
+        o.temperature = 0.2f;
+        o.top_k = 80;
+        o.min_p = 0;
+    }
+    *ret_opts = o;
+}
+
+/* The public sampler is the text layer's, under an opaque name. */
+static struct sl_sampler *inner(struct sluice_sampler *sampler)
+{
+    return (struct sl_sampler *)sampler;
+}
+
+int sluice_sampler_new(struct sluice_sampler **ret_sampler, const struct sluice_model *model,
+                       const struct sluice_sampler_opts *opts, struct sluice_error *error)
+{
+    const struct sl_sampler_opts o = {
+        .n_vocab = model->weights.n_vocab,
+        .temperature = opts->temperature,
+        .top_k = opts->top_k,
+        .top_p = opts->top_p,
+        .min_p = opts->min_p,
+        .repeat_penalty = opts->repeat_penalty,
+        .presence_penalty = opts->presence_penalty,
+        .frequency_penalty = opts->frequency_penalty,
+        .penalty_last_n = opts->penalty_last_n,
+        .seed = opts->seed,
+        .bias = (const struct sl_logit_bias *)opts->bias,
+        .n_bias = opts->n_bias,
+    };
+    struct sl_sampler *sampler;
+    int r = sl_sampler_new(&sampler, &o, (struct sl_diag *)error);
+
+    if (r < 0)
+        return r;
+    *ret_sampler = (struct sluice_sampler *)sampler;
+    return 0;
+}
+
+void sluice_sampler_free(struct sluice_sampler *sampler)
+{
+    sl_sampler_free(inner(sampler));
+}
+
+void sluice_sampler_accept(struct sluice_sampler *sampler, int32_t token)
+{
+    sl_sampler_accept(inner(sampler), token);
+}
+
+int32_t sluice_sampler_sample(struct sluice_sampler *sampler, const float *logits)
+{
+    return sl_sampler_sample(inner(sampler), logits);
+}
