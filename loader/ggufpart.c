@@ -18,6 +18,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +35,11 @@ struct cursor {
     const uint8_t *base; /* of the mapping */
     uint64_t off;        /* of the next byte to take */
     uint64_t end;        /* bytes of the file */
-    const char *path;    /* for texts */
+    /* For texts: the file, and the key or tensor that is being read, if its name is
+     * known. */
+    const char *path;
+    const char *in_what;
+    struct sl_gguf_str in_name;
     struct sl_diag *diag;
 };
 
@@ -57,16 +63,44 @@ struct sl_ggufpart_text sl_ggufpart_printable(struct sl_gguf_str str)
     return text;
 }
 
+/* A text about byte `at`, with what is being read before it. Returns code. */
+__attribute__((format(printf, 4, 5)))
+static int fail_at(const struct cursor *cur, int code, uint64_t at, const char *fmt, ...)
+{
+    char text[SL_DIAG_BYTES];
+    va_list args;
+
+    if (!cur->diag)
+        return code;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, args); /* a cut text will do */
+    va_end(args);
+    if (!cur->in_what)
+        return sl_diag_set(cur->diag, code, "%s: byte %" PRIu64 ": %s", cur->path, at, text);
+    return sl_diag_set(cur->diag, code, "%s: byte %" PRIu64 ": %s %s: %s", cur->path, at,
+                       cur->in_what, sl_ggufpart_printable(cur->in_name).s, text);
+}
+
+static void enter(struct cursor *cur, const char *what, struct sl_gguf_str name)
+{
+    cur->in_what = what;
+    cur->in_name = name;
+}
+
+static void leave(struct cursor *cur)
+{
+    cur->in_what = NULL;
+}
+
 /* The next n bytes, or NULL with a text that says what should have been there. */
 static const uint8_t *take(struct cursor *cur, uint64_t n, const char *what)
 {
     const uint8_t *ptr = cur->base + cur->off;
 
     if (n > cur->end - cur->off) {
-        sl_diag_set(cur->diag, -EBADMSG,
-                    "%s: byte %" PRIu64 ": expected %s of %" PRIu64 " bytes, found the end of "
-                    "the file at byte %" PRIu64 " (is it cut short?)",
-                    cur->path, cur->off, what, n, cur->end);
+        fail_at(cur, -EBADMSG, cur->off,
+                "expected %s of %" PRIu64 " bytes, found the end of the file at byte %" PRIu64
+                " (is it cut short?)", what, n, cur->end);
         return NULL;
     }
     cur->off += n;
@@ -105,14 +139,12 @@ static int take_str(struct cursor *cur, uint64_t max_bytes, struct sl_gguf_str *
     if (r < 0)
         return r;
     if (len > cur->end - cur->off)
-        return sl_diag_set(cur->diag, -EBADMSG,
-                           "%s: byte %" PRIu64 ": %s is said to have %" PRIu64
-                           " bytes, but the file has only %" PRIu64 " more",
-                           cur->path, at, what, len, cur->end - cur->off);
+        return fail_at(cur, -EBADMSG, at,
+                       "%s is said to have %" PRIu64 " bytes, but the file has only %" PRIu64
+                       " more", what, len, cur->end - cur->off);
     if (len > max_bytes)
-        return sl_diag_set(cur->diag, -E2BIG,
-                           "%s: byte %" PRIu64 ": %s has %" PRIu64 " bytes, the limit is %" PRIu64,
-                           cur->path, at, what, len, max_bytes);
+        return fail_at(cur, -E2BIG, at, "%s has %" PRIu64 " bytes, the limit is %" PRIu64, what,
+                       len, max_bytes);
     ptr = take(cur, len, what);
     if (!ptr)
         return -EBADMSG;
@@ -120,41 +152,35 @@ static int take_str(struct cursor *cur, uint64_t max_bytes, struct sl_gguf_str *
     return 0;
 }
 
-/* Walk over the n_items items of a value whose type is known; checks what they say. */
+/* Walk over the items of a value whose type and number are known. */
 static int take_items(struct cursor *cur, struct sl_gguf_kv *kv)
 {
     uint64_t begin = cur->off;
     struct sl_gguf_str str;
     uint64_t bytes;
-    int r;
 
     kv->data = cur->base + begin;
     if (kv->item_type == SL_GGUF_STRING) {
         for (uint64_t i = 0; i < kv->n_items; i++) {
-            r = take_str(cur, SL_GGUF_STRING_BYTES_MAX, &str, "a string");
+            int r = take_str(cur, SL_GGUF_STRING_BYTES_MAX, &str, "a string");
+
             if (r < 0)
-                goto in_key;
+                return r;
         }
         kv->bytes = cur->off - begin;
         return 0;
     }
-    r = -EBADMSG;
-    if (!sl_mul_u64(kv->n_items, item_bytes[kv->item_type], &bytes) ||
-        !take(cur, bytes, "a value"))
-        goto in_key;
+    if (!sl_mul_u64(kv->n_items, item_bytes[kv->item_type], &bytes))
+        return fail_at(cur, -EBADMSG, begin, "its size overflows");
+    if (!take(cur, bytes, "a value"))
+        return -EBADMSG;
     kv->bytes = bytes;
     if (kv->item_type == SL_GGUF_BOOL)
         for (uint64_t i = 0; i < bytes; i++)
             if (kv->data[i] > 1)
-                return sl_diag_set(cur->diag, -EBADMSG,
-                                   "%s: byte %" PRIu64 ": value of %s: expected a bool of 0 or "
-                                   "1, found %u",
-                                   cur->path, begin + i, sl_ggufpart_printable(kv->key).s,
-                                   kv->data[i]);
+                return fail_at(cur, -EBADMSG, begin + i, "expected a bool of 0 or 1, found %u",
+                               kv->data[i]);
     return 0;
-
-in_key:
-    return sl_diag_prefix(cur->diag, r, "value of %s", sl_ggufpart_printable(kv->key).s);
 }
 
 /* Item type and count of an array. */
@@ -167,24 +193,15 @@ static int take_array_head(struct cursor *cur, struct sl_gguf_kv *kv)
     if (r >= 0)
         r = take_u64(cur, &kv->n_items, "an array's length");
     if (r < 0)
-        return sl_diag_prefix(cur->diag, r, "value of %s", sl_ggufpart_printable(kv->key).s);
+        return r;
     if (item_type > SL_GGUF_F64)
-        return sl_diag_set(cur->diag, -EBADMSG,
-                           "%s: byte %" PRIu64 ": array %s: expected an item type of 0 to %u, "
-                           "found %u",
-                           cur->path, at, sl_ggufpart_printable(kv->key).s, SL_GGUF_F64,
-                           item_type);
+        return fail_at(cur, -EBADMSG, at, "expected an item type of 0 to %u, found %u",
+                       SL_GGUF_F64, item_type);
     if (item_type == SL_GGUF_ARRAY)
-        return sl_diag_set(cur->diag, -E2BIG,
-                           "%s: byte %" PRIu64 ": array %s holds arrays; nested arrays are not "
-                           "read",
-                           cur->path, at, sl_ggufpart_printable(kv->key).s);
+        return fail_at(cur, -E2BIG, at, "an array of arrays; nested arrays are not read");
     if (kv->n_items > SL_GGUF_ARRAY_ITEMS_MAX)
-        return sl_diag_set(cur->diag, -E2BIG,
-                           "%s: byte %" PRIu64 ": array %s has %" PRIu64
-                           " items, the limit is %u",
-                           cur->path, at, sl_ggufpart_printable(kv->key).s, kv->n_items,
-                           SL_GGUF_ARRAY_ITEMS_MAX);
+        return fail_at(cur, -E2BIG, at, "an array of %" PRIu64 " items, the limit is %u",
+                       kv->n_items, SL_GGUF_ARRAY_ITEMS_MAX);
     kv->item_type = item_type;
     return 0;
 }
@@ -198,26 +215,25 @@ static int take_kv(struct cursor *cur, struct sl_gguf_kv *kv)
     if (r < 0)
         return r;
     if (kv->key.len == 0)
-        return sl_diag_set(cur->diag, -EBADMSG, "%s: byte %" PRIu64 ": a key is empty",
-                           cur->path, at);
+        return fail_at(cur, -EBADMSG, at, "a key is empty");
+    enter(cur, "key", kv->key);
     at = cur->off;
     r = take_u32(cur, &type, "a value's type");
     if (r < 0)
-        return sl_diag_prefix(cur->diag, r, "value of %s", sl_ggufpart_printable(kv->key).s);
+        return r;
     if (type > SL_GGUF_F64)
-        return sl_diag_set(cur->diag, -EBADMSG,
-                           "%s: byte %" PRIu64 ": value of %s: expected a type of 0 to %u, "
-                           "found %u",
-                           cur->path, at, sl_ggufpart_printable(kv->key).s, SL_GGUF_F64, type);
+        return fail_at(cur, -EBADMSG, at, "expected a type of 0 to %u, found %u", SL_GGUF_F64,
+                       type);
     kv->type = type;
     kv->item_type = type;
     kv->n_items = 1;
-    if (type == SL_GGUF_ARRAY) {
+    if (type == SL_GGUF_ARRAY)
         r = take_array_head(cur, kv);
-        if (r < 0)
-            return r;
-    }
-    return take_items(cur, kv);
+    if (r >= 0)
+        r = take_items(cur, kv);
+    if (r >= 0)
+        leave(cur);
+    return r;
 }
 
 /* Size of a tensor from its type and dimensions, into tensor->bytes. */
@@ -231,18 +247,13 @@ static int size_tensor(struct cursor *cur, struct sl_gguf_tensor *tensor, uint64
         return 0;
     }
     if (tensor->ne[0] % info->block_len != 0)
-        return sl_diag_set(cur->diag, -EBADMSG,
-                           "%s: byte %" PRIu64 ": tensor %s: expected rows of a multiple of %u "
-                           "elements (type %s), found %u",
-                           cur->path, at, sl_ggufpart_printable(tensor->name).s,
-                           info->block_len, info->name, tensor->ne[0]);
+        return fail_at(cur, -EBADMSG, at,
+                       "expected rows of a multiple of %u elements (type %s), found %u",
+                       info->block_len, info->name, tensor->ne[0]);
     bytes = sl_dtype_row_bytes(tensor->dtype, tensor->ne[0]);
     for (uint32_t d = 1; d < SL_GGUF_DIMS_MAX; d++)
         if (!sl_mul_u64(bytes, tensor->ne[d], &bytes))
-            return sl_diag_set(cur->diag, -EBADMSG,
-                               "%s: byte %" PRIu64 ": tensor %s: the product of its dimensions "
-                               "overflows",
-                               cur->path, at, sl_ggufpart_printable(tensor->name).s);
+            return fail_at(cur, -EBADMSG, at, "the product of its dimensions overflows");
     tensor->bytes = bytes;
     return 0;
 }
@@ -255,9 +266,8 @@ static int take_dims(struct cursor *cur, struct sl_gguf_tensor *tensor)
     if (r < 0)
         return r;
     if (tensor->n_dims > SL_GGUF_DIMS_MAX)
-        return sl_diag_set(cur->diag, -EBADMSG,
-                           "%s: byte %" PRIu64 ": expected 0 to %u dimensions, found %u",
-                           cur->path, at, SL_GGUF_DIMS_MAX, tensor->n_dims);
+        return fail_at(cur, -EBADMSG, at, "expected 0 to %u dimensions, found %u",
+                       SL_GGUF_DIMS_MAX, tensor->n_dims);
     for (uint32_t d = 0; d < SL_GGUF_DIMS_MAX; d++) {
         uint64_t ne = 1;
 
@@ -268,10 +278,9 @@ static int take_dims(struct cursor *cur, struct sl_gguf_tensor *tensor)
                 return r;
         }
         if (ne == 0 || ne > SL_GGUF_DIM_MAX)
-            return sl_diag_set(cur->diag, ne == 0 ? -EBADMSG : -E2BIG,
-                               "%s: byte %" PRIu64 ": expected a dimension of 1 to %u, found "
-                               "%" PRIu64,
-                               cur->path, at, SL_GGUF_DIM_MAX, ne);
+            return fail_at(cur, ne == 0 ? -EBADMSG : -E2BIG, at,
+                           "expected a dimension of 1 to %u, found %" PRIu64, SL_GGUF_DIM_MAX,
+                           ne);
         tensor->ne[d] = (uint32_t)ne;
     }
     return 0;
@@ -286,8 +295,8 @@ static int take_tensor(struct cursor *cur, struct sl_gguf_tensor *tensor, uint32
     if (r < 0)
         return r;
     if (tensor->name.len == 0)
-        return sl_diag_set(cur->diag, -EBADMSG, "%s: byte %" PRIu64 ": a tensor's name is empty",
-                           cur->path, at);
+        return fail_at(cur, -EBADMSG, at, "a tensor's name is empty");
+    enter(cur, "tensor", tensor->name);
     r = take_dims(cur, tensor);
     if (r >= 0)
         r = take_u32(cur, &tensor->dtype, "a type");
@@ -295,14 +304,15 @@ static int take_tensor(struct cursor *cur, struct sl_gguf_tensor *tensor, uint32
     if (r >= 0)
         r = take_u64(cur, &tensor->file_off, "an offset");
     if (r < 0)
-        return sl_diag_prefix(cur->diag, r, "tensor %s", sl_ggufpart_printable(tensor->name).s);
+        return r;
     if (tensor->file_off % alignment != 0)
-        return sl_diag_set(cur->diag, -EBADMSG,
-                           "%s: byte %" PRIu64 ": tensor %s: expected an offset that is a "
-                           "multiple of %u, found %" PRIu64,
-                           cur->path, at, sl_ggufpart_printable(tensor->name).s, alignment,
-                           tensor->file_off);
-    return size_tensor(cur, tensor, at);
+        return fail_at(cur, -EBADMSG, at,
+                       "expected an offset that is a multiple of %u, found %" PRIu64, alignment,
+                       tensor->file_off);
+    r = size_tensor(cur, tensor, at);
+    if (r >= 0)
+        leave(cur);
+    return r;
 }
 
 /* Make offsets absolute, check them against the file, and set data. */
@@ -315,23 +325,20 @@ static int place_tensors(struct cursor *cur, struct sl_ggufpart *part, uint32_t 
         uint64_t off = tensor->file_off;
         uint64_t end;
 
+        enter(cur, "tensor", tensor->name);
         if (!sl_add_u64(off, data_off, &tensor->file_off) ||
             !sl_add_u64(tensor->file_off, tensor->bytes, &end))
-            return sl_diag_set(cur->diag, -EBADMSG,
-                               "%s: tensor %s: its offset %" PRIu64 " in the data section is out "
-                               "of range",
-                               cur->path, sl_ggufpart_printable(tensor->name).s, off);
+            return fail_at(cur, -EBADMSG, data_off,
+                           "its offset %" PRIu64 " from here is out of range", off);
         if (flags & SL_GGUF_HEADLESS)
             continue;
         if (end > cur->end)
-            return sl_diag_set(cur->diag, -EBADMSG,
-                               "%s: byte %" PRIu64 ": tensor %s: expected %" PRIu64
-                               " bytes of data, found the end of the file at byte %" PRIu64
-                               " (is it cut short?)",
-                               cur->path, tensor->file_off,
-                               sl_ggufpart_printable(tensor->name).s, tensor->bytes, cur->end);
+            return fail_at(cur, -EBADMSG, tensor->file_off,
+                           "expected %" PRIu64 " bytes of data, found the end of the file at "
+                           "byte %" PRIu64 " (is it cut short?)", tensor->bytes, cur->end);
         tensor->data = cur->base + tensor->file_off;
     }
+    leave(cur);
     return 0;
 }
 
@@ -361,11 +368,9 @@ static int check_overlap(struct cursor *cur, const struct sl_ggufpart *part)
     qsort(order, n, sizeof(order[0]), compare_off);
     for (uint32_t i = 1; i < n; i++)
         if (order[i - 1]->file_off + order[i - 1]->bytes > order[i]->file_off) {
-            r = sl_diag_set(cur->diag, -EBADMSG,
-                            "%s: byte %" PRIu64 ": the data of tensor %s overlaps that of %s",
-                            cur->path, order[i]->file_off,
-                            sl_ggufpart_printable(order[i]->name).s,
-                            sl_ggufpart_printable(order[i - 1]->name).s);
+            enter(cur, "tensor", order[i]->name);
+            r = fail_at(cur, -EBADMSG, order[i]->file_off, "its data overlaps that of %s",
+                        sl_ggufpart_printable(order[i - 1]->name).s);
             break;
         }
     free(order);
@@ -379,17 +384,20 @@ static int find_alignment(struct cursor *cur, struct sl_ggufpart *part)
     part->alignment = ALIGNMENT_DEFAULT;
     for (uint32_t i = 0; i < part->n_kv; i++) {
         const struct sl_gguf_kv *kv = &part->kvs[i];
-        uint64_t x = 0;
+        uint64_t at = (uint64_t)(kv->data - cur->base);
+        uint64_t x;
 
         if (kv->key.len != sizeof(key) - 1 || memcmp(kv->key.ptr, key, sizeof(key) - 1) != 0)
             continue;
-        if (kv->type == SL_GGUF_ARRAY || !sl_gguf_kv_u64(kv, 0, &x) || !sl_is_pow2(x) ||
-            x < ALIGNMENT_MIN || x > SL_GGUF_ALIGNMENT_MAX)
-            return sl_diag_set(cur->diag, -EBADMSG,
-                               "%s: byte %" PRIu64 ": %s: expected a power of two from %u to %u, "
-                               "found %" PRIu64 " (%s)",
-                               cur->path, (uint64_t)(kv->data - cur->base), key, ALIGNMENT_MIN,
-                               SL_GGUF_ALIGNMENT_MAX, x, sl_gguf_type_name(kv->type));
+        enter(cur, "key", kv->key);
+        if (kv->type == SL_GGUF_ARRAY || !sl_gguf_kv_u64(kv, 0, &x))
+            return fail_at(cur, -EBADMSG, at, "expected a positive integer, found %s",
+                           sl_gguf_type_name(kv->type));
+        if (!sl_is_pow2(x) || x < ALIGNMENT_MIN || x > SL_GGUF_ALIGNMENT_MAX)
+            return fail_at(cur, -EBADMSG, at,
+                           "expected a power of two from %u to %u, found %" PRIu64,
+                           ALIGNMENT_MIN, SL_GGUF_ALIGNMENT_MAX, x);
+        leave(cur);
         part->alignment = (uint32_t)x;
     }
     return 0;
@@ -402,14 +410,12 @@ static int check_count(const struct cursor *cur, const char *what, uint64_t at, 
     uint64_t rest = cur->end - cur->off;
 
     if (n > rest / least_bytes)
-        return sl_diag_set(cur->diag, -EBADMSG,
-                           "%s: byte %" PRIu64 ": it is said to have %" PRIu64
-                           " %s, but the rest of the file has only %" PRIu64 " bytes",
-                           cur->path, at, n, what, rest);
+        return fail_at(cur, -EBADMSG, at,
+                       "it is said to have %" PRIu64 " %s, but the rest of the file has only "
+                       "%" PRIu64 " bytes", n, what, rest);
     if (n > limit)
-        return sl_diag_set(cur->diag, -E2BIG,
-                           "%s: byte %" PRIu64 ": it has %" PRIu64 " %s, the limit is %" PRIu64,
-                           cur->path, at, n, what, limit);
+        return fail_at(cur, -E2BIG, at, "it has %" PRIu64 " %s, the limit is %" PRIu64, n, what,
+                       limit);
     return 0;
 }
 
@@ -417,27 +423,25 @@ static int take_header(struct cursor *cur, struct sl_ggufpart *part)
 {
     uint64_t n_tensors;
     uint64_t n_kv;
-    int r;
     const uint8_t *head = take(cur, 4, "a GGUF header");
+    int r;
 
     if (!head)
         return -EBADMSG;
     if (memcmp(head, "GGUF", 4) != 0)
-        return sl_diag_set(cur->diag, -EBADMSG,
-                           "%s: byte 0: expected \"GGUF\", found %02x %02x %02x %02x: not a GGUF "
-                           "file",
-                           cur->path, head[0], head[1], head[2], head[3]);
+        return fail_at(cur, -EBADMSG, 0,
+                       "expected \"GGUF\", found %02x %02x %02x %02x: not a GGUF file", head[0],
+                       head[1], head[2], head[3]);
     r = take_u32(cur, &part->version, "a version");
     if (r < 0)
         return r;
     if ((part->version & 0xFFFF) == 0 && part->version != 0)
-        return sl_diag_set(cur->diag, -ENOTSUP,
-                           "%s: byte 4: a big-endian file (version %u); expected little-endian",
-                           cur->path, __builtin_bswap32(part->version));
+        return fail_at(cur, -ENOTSUP, 4,
+                       "a big-endian file (version %u); expected little-endian",
+                       __builtin_bswap32(part->version));
     if (part->version < 2 || part->version > 3)
-        return sl_diag_set(cur->diag, -ENOTSUP,
-                           "%s: byte 4: GGUF version %u is not supported; expected 2 or 3",
-                           cur->path, part->version);
+        return fail_at(cur, -ENOTSUP, 4, "GGUF version %u is not supported; expected 2 or 3",
+                       part->version);
     r = take_u64(cur, &n_tensors, "a number of tensors");
     if (r >= 0)
         r = take_u64(cur, &n_kv, "a number of metadata entries");

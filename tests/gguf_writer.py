@@ -76,7 +76,7 @@ class Writer:
 
     def header(self):
         """(bytes up to the data section without padding, data section)"""
-        infos, data = b"", b""
+        infos, data = bytearray(), bytearray()
         for name, ne, dtype, raw, offset in self.tensors:
             if offset is None:
                 data += b"\0" * (-len(data) % self.alignment)
@@ -88,7 +88,7 @@ class Writer:
         n_tensors = len(self.tensors) if self.n_tensors is None else self.n_tensors
         n_kv = len(self.kv) if self.n_kv is None else self.n_kv
         head = self.magic + self.pack("IQQ", self.version, n_tensors, n_kv)
-        return head + b"".join(self.kv) + infos, data
+        return head + b"".join(self.kv) + bytes(infos), bytes(data)
 
     def to_bytes(self):
         head, data = self.header()
