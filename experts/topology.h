@@ -1,0 +1,54 @@
+/*
+ * The machine's processors as a plain struct: cores in order, each with its logical
+ * CPUs, its L3 domain, its NUMA node and its kind. Only what this process may use is
+ * in it. Called by the engine when it is made; any thread.
+ *
+ * Built from topology.c (hwloc) or, without hwloc, from topology_flat.c, which sees
+ * the allowed CPUs and nothing else.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define SL_TOPOLOGY_CORES_MAX 4096
+#define SL_TOPOLOGY_CORE_CPUS_MAX 8 /* SMT siblings */
+
+struct sl_topology_core {
+    int32_t cpus[SL_TOPOLOGY_CORE_CPUS_MAX]; /* logical CPUs, as the system numbers them */
+    uint32_t n_cpus;                         /* 1..SL_TOPOLOGY_CORE_CPUS_MAX */
+    uint32_t l3;                             /* 0..n_l3 - 1, in order of first use */
+    uint32_t node;                           /* NUMA node, 0..n_nodes - 1, likewise */
+    uint32_t kind;                           /* rank by speed, 0 for the slowest kind */
+    uint32_t is_small; /* 1: an efficiency core, of another design than the fastest */
+};
+
+struct sl_topology {
+    struct sl_topology_core *cores; /* owned; those of an L3 domain lie together */
+    uint32_t n_cores;               /* 1..SL_TOPOLOGY_CORES_MAX */
+    uint32_t n_cpus;                /* of all cores */
+    uint32_t n_l3;
+    uint32_t n_nodes;
+    uint32_t n_kinds;
+    double quota_cpus;  /* what cgroups allow, in CPUs' worth of time; 0: no limit */
+    const char *source; /* "hwloc", "flat" or "given" */
+};
+
+/*
+ * Read this machine: what the cgroup's cpuset and the affinity of the calling thread
+ * allow, and the cgroups' quota. Returns 0, -ENOMEM, or -EIO if the system does not
+ * tell.
+ */
+int sl_topology_open(struct sl_topology **ret_topo, struct sl_diag *diag);
+
+/*
+ * For tests: the machine that an hwloc synthetic description ("numa:2 l3:2 core:4
+ * pu:2") or an hwloc XML file (a path that ends in .xml) names, as far as the CPUs of
+ * allowed ("0-3,8", NULL: all) may be used; no quota. -ENOTSUP without hwloc, -EBADMSG
+ * if hwloc does not understand it, -ERANGE if nothing is allowed.
+ */
+int sl_topology_from_text(struct sl_topology **ret_topo, const char *text,
+                          const char *allowed, struct sl_diag *diag);
+
+void sl_topology_close(struct sl_topology *topo); /* NULL is allowed */
