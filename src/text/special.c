@@ -1,9 +1,10 @@
 /*
  * Special tokens in text.
  *
- * The rule is llama.cpp's: take the special tokens longest first (equal lengths: by
- * id), and cut each, leftmost first, out of what earlier ones left of the text. User-
- * defined tokens are always cut, control and unknown ones only where asked.
+ * The rule is llama.cpp's: take the special tokens longest first, and cut each,
+ * leftmost first, out of what earlier ones left of the text. Equally long ones go by
+ * id here; llama.cpp's sort is not stable, so theirs may differ where such tokens
+ * overlap. User-defined tokens are always cut, control and unknown ones where asked.
  *
  * Done literally that is one pass per token. Here one pass finds every occurrence
  * of every token: the tokens are sorted by bytes, and at each place the range of
