@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Symbols of what was built: symbols.py BUILD_ROOT [--shared FILE.so] [--static FILE.a]
+[--header FILE.h]
 
-The libraries export sluice_* and nothing else. No object of the library has mutable data
+The libraries export the functions of the header and nothing else. No object of the library has mutable data
 of its own (data, bss or thread-local sections), but for what ALLOWED names with a reason.
 """
 import argparse
@@ -51,11 +52,17 @@ def exported(path, shared):
     return [row.split()[-1] for row in output.splitlines() if len(row.split()) == 3]
 
 
+def declared(header):
+    with open(header, encoding='utf-8') as file:
+        return set(re.findall(r'SLUICE_API[^;(]*?\b(sluice_\w+)\(', source.bare(file.read())))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('build')
     parser.add_argument('--shared')
     parser.add_argument('--static')
+    parser.add_argument('--header')
     args = parser.parse_args()
     faults = []
     found = objects(args.build)
@@ -67,10 +74,10 @@ def main():
         if not library:
             continue
         names = exported(library, shared)
-        if not any(name.startswith('sluice_') for name in names):
-            faults.append(f'{library}: exports no sluice_ symbol')
+        wanted = declared(args.header) if args.header else {'sluice_version'}
+        faults += [f'{library}: {name} is missing' for name in sorted(wanted - set(names))]
         faults += [f'{library}: exports {name}' for name in names
-                   if not name.startswith('sluice_')]
+                   if not name.startswith('sluice_') or args.header and name not in wanted]
     return source.finish('symbols', faults, len(found), 'objects')
 
 

@@ -161,15 +161,24 @@ def test_symbols_mutable(tmp_path, text, is_fault):
     assert ('is mutable' in output) == is_fault
 
 
-def test_symbols_exports(tmp_path):
+@pytest.mark.parametrize('names, said', [
+    (['sluice_version', 'sluice_open'], '0 faults'),
+    (['sluice_version', 'sluice_open', 'sl_open'], 'exports sl_open'),
+    (['sluice_version', 'sluice_open', 'sluice_more'], 'exports sluice_more'),
+    (['sluice_version'], 'sluice_open is missing'),
+])
+def test_symbols_exports(tmp_path, names, said):
     compile_to(tmp_path / 'libbase.a.p' / 'x.c.o', 'const int sl_x = 1;\n')
-    for index, name in enumerate(('sluice_open', 'sl_open')):
-        library = tmp_path / f'x{index}.so'
-        (tmp_path / 'x.c').write_text(f'int sluice_a(void) {{ return 1; }}\n'
-                                      f'int {name}(void) {{ return 1; }}\n')
-        subprocess.run([CC, '-shared', '-fPIC', '-o', library, tmp_path / 'x.c'], check=True)
-        code, output = lint('symbols.py', tmp_path, '--shared', library)
-        assert code == index and ('exports sl_open' in output) == bool(index), output
+    header = tmp_path / 'x.h'
+    header.write_text('/* SLUICE_API int sluice_old(void); */\n'
+                      'SLUICE_API const char *sluice_version(void);\n'
+                      'SLUICE_API struct a *sluice_open(int a,\n    int b);\n')
+    library = tmp_path / 'x.so'
+    (tmp_path / 'x.c').write_text(''.join(f'int {name}(void) {{ return 1; }}\n'
+                                          for name in names))
+    subprocess.run([CC, '-shared', '-fPIC', '-o', library, tmp_path / 'x.c'], check=True)
+    code, output = lint('symbols.py', tmp_path, '--shared', library, '--header', header)
+    assert code == (said != '0 faults') and said in output, output
 
 
 VECTOR = '''typedef float v __attribute__((vector_size(%d)));
