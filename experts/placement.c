@@ -45,6 +45,8 @@ static uint32_t default_threads(const struct sl_topology *topo)
 
     for (uint32_t i = 0; i < topo->n_cores; i++)
         n += !topo->cores[i].is_small;
+    if (n == 0) /* a cpuset of small cores only */
+        n = topo->n_cores;
     if (topo->quota_cpus > 0 && topo->quota_cpus < n) {
         uint32_t whole = (uint32_t)topo->quota_cpus;
 

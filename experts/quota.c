@@ -69,12 +69,15 @@ static void apply_folder(const char *folder, bool is_v2, double *least)
 {
     char quota[LIMIT_BYTES];
     char period[LIMIT_BYTES];
-    char *end;
 
     if (is_v2) {
+        char *end;
+        double quota_us;
+
         if (!read_limit(folder, "cpu.max", quota) || strncmp(quota, "max", 3) == 0)
             return;
-        apply(strtod(quota, &end), strtod(end, NULL), least);
+        quota_us = strtod(quota, &end);
+        apply(quota_us, strtod(end, NULL), least);
     } else if (read_limit(folder, "cpu.cfs_quota_us", quota) &&
                read_limit(folder, "cpu.cfs_period_us", period)) {
         apply(strtod(quota, NULL), strtod(period, NULL), least);
