@@ -5,8 +5,8 @@
  * The functions take `nibbles` (Q4_0) as a constant.
  *
  * one: 64 bytes of weights make a vector of two (Q8_0) or four (Q4_0) blocks of a
- * row; the lanes of sixteen rows are then added within each block's part of the
- * vector. Blocks that do not fill a vector go one by one.
+ * row; four vectors, a group of 8 or 16 blocks, are added up together. The blocks at
+ * the end of a row that do not fill a group are copied and padded with zeros.
  *
  * many: a tile of 16 rows of up to 8 blocks is unpacked to dwords of four columns (see
  * vnni_avx512.h) and multiplied with groups of up to 12 tokens, whose float sums stay
@@ -19,6 +19,9 @@
 #include "tensor/block.h"
 
 #define TILE_BLOCKS 8
+/* 4096 columns: prepared activations and findings fill 24 KiB at most. */
+#define CHUNK_BLOCKS 128
+#define CHUNK_GROUPS (CHUNK_BLOCKS / 8)
 
 INLINE size_t bytes_of_block(bool nibbles)
 {
@@ -38,97 +41,156 @@ INLINE __m512i load_blocks(const uint8_t *p, size_t n, bool nibbles)
     return n == 2 ? load256x2(p, p + step) : _mm512_zextsi256_si512(load256(p));
 }
 
-/* Activations of one token for n blocks, as load_blocks lays out the weights. */
-struct act_32 {
-    __m512i x[2];  /* for the low, high nibbles; x[0] alone for Q8_0 */
-    __m512i start; /* -offset * (sum of a lane's activations) */
+/* Activations of one token in up to CHUNK_GROUPS groups, prepared for `one`; zero where a
+ * group is not full. */
+struct chunk_32 {
+    __m512i x[CHUNK_GROUPS * 4][2];  /* for the low, high nibbles; [0] alone for Q8_0 */
+    __m512i start[CHUNK_GROUPS * 4]; /* -offset * (sum of a lane's activations) */
+    float d[CHUNK_BLOCKS];
 };
 
-INLINE struct act_32 load_act(const struct sl_act *x, size_t i_block, size_t n, bool nibbles)
+/* What `one` finds in 16 rows of a chunk. */
+struct found_32 {
+    __m128i isum[CHUNK_BLOCKS / 4][TILE_ROWS]; /* four blocks each, by table_slot */
+    uint16_t d[CHUNK_BLOCKS][TILE_ROWS];       /* half floats, by row */
+};
+
+INLINE void prepare_chunk(struct chunk_32 *chunk, const struct sl_act *x, uint32_t t, size_t b0,
+                          size_t n_blocks, bool nibbles)
 {
     const __m512i zero = _mm512_setzero_si512();
-    const int8_t *q = x->q + i_block * SL_BLOCK32;
-    const size_t step = (size_t)x->n_tok * SL_BLOCK32;
-    struct act_32 a;
-    __m512i offset;
+    const __m512i offset = _mm512_set1_epi8(nibbles ? 8 : -128);
+    const size_t per_vector = nibbles ? 4 : 2;
+    const size_t n_vectors = (n_blocks + 4 * per_vector - 1) / (4 * per_vector) * 4;
+    const size_t n_used = nibbles ? 2 : 1;
 
-    if (!nibbles) {
-        a.x[0] = n == 2 ? load256x2(q, q + step) : _mm512_zextsi256_si512(load256(q));
-        offset = _mm512_dpbusd_epi32(zero, _mm512_set1_epi8(-128), a.x[0]);
-    } else {
-        const uint8_t *p = (const uint8_t *)q;
-        const __m512i eight = _mm512_set1_epi8(8);
+    for (size_t i = 0; i < n_vectors; i++) {
+        __m512i sum = zero;
 
-        for (int i = 0; i < 2; i++, p += 16)
-            a.x[i] = n == 4 ? load128x4(p, p + step, p + 2 * step, p + 3 * step)
-                            : _mm512_zextsi128_si512(load128(p));
-        offset = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, eight, a.x[0]), eight, a.x[1]);
+        memset(chunk->x[i], 0, sizeof(chunk->x[i]));
+        for (size_t j = 0; j < per_vector && i * per_vector + j < n_blocks; j++) {
+            size_t b = i * per_vector + j, i_block = (b0 + b) * x->n_tok + t;
+            size_t len = SL_BLOCK32 / n_used;
+
+            for (size_t k = 0; k < n_used; k++)
+                memcpy((char *)&chunk->x[i][k] + j * len, x->q + i_block * SL_BLOCK32 + k * len,
+                       len);
+            chunk->d[b] = x->d[i_block];
+        }
+        for (size_t k = 0; k < n_used; k++)
+            sum = _mm512_dpbusd_epi32(sum, offset, chunk->x[i][k]);
+        chunk->start[i] = _mm512_sub_epi32(zero, sum);
     }
-    a.start = _mm512_sub_epi32(zero, offset);
-    return a;
 }
 
-/* The lanes of one row for n blocks. */
-INLINE __m512i dot_row(const uint8_t *p, const struct act_32 *a, size_t n, bool nibbles)
+/* The lanes of a vector of blocks. p: its first block; x, start: its activations. */
+INLINE __m512i dot_vector(const uint8_t *p, const __m512i x[2], __m512i start, bool nibbles)
 {
     const __m512i m0f = _mm512_set1_epi8(0x0f);
-    __m512i w = load_blocks(p, n, nibbles), dot;
+    __m512i w = load_blocks(p, nibbles ? 4 : 2, nibbles);
 
     if (!nibbles)
-        return _mm512_dpbusd_epi32(a->start, _mm512_xor_si512(w, _mm512_set1_epi8(-128)), a->x[0]);
-    dot = _mm512_dpbusd_epi32(a->start, _mm512_and_si512(w, m0f), a->x[0]);
-    return _mm512_dpbusd_epi32(dot, _mm512_and_si512(_mm512_srli_epi16(w, 4), m0f), a->x[1]);
+        return _mm512_dpbusd_epi32(start, _mm512_xor_si512(w, _mm512_set1_epi8(-128)), x[0]);
+    start = _mm512_dpbusd_epi32(start, _mm512_and_si512(w, m0f), x[0]);
+    return _mm512_dpbusd_epi32(start, _mm512_and_si512(_mm512_srli_epi16(w, 4), m0f), x[1]);
 }
 
-/* n blocks (1, or a full vector's 2 or 4) from byte off on in each row, i_block in x. */
-INLINE __m512 add_blocks(__m512 acc, const struct rows16 *rows, size_t off,
-                         const struct sl_act *x, size_t i_block, const size_t n, bool nibbles)
+/* Group g of a chunk in one row. p: its first block. */
+INLINE void find_group(struct found_32 *found, size_t row, const uint8_t *p,
+                       const struct chunk_32 *chunk, size_t g, bool nibbles)
 {
-    const uint8_t *const *at = rows->at;
-    const struct act_32 a = load_act(x, i_block, n, nibbles);
+    const size_t block_bytes = bytes_of_block(nibbles);
+    const size_t per_vector = nibbles ? 4 : 2;
+    const size_t n_blocks = 4 * per_vector;
+    const size_t slot = table_slot(row);
     __m512i lanes[4];
 
+    for (size_t i = 0; i < n_blocks; i++)
+        memcpy(&found->d[g * n_blocks + i][row], p + i * block_bytes, sizeof(uint16_t));
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-        lanes[i] = add_lanes4(dot_row(at[4 * i] + off, &a, n, nibbles),
-                              dot_row(at[4 * i + 1] + off, &a, n, nibbles),
-                              dot_row(at[4 * i + 2] + off, &a, n, nibbles),
-                              dot_row(at[4 * i + 3] + off, &a, n, nibbles));
-    transpose_quarters(lanes);
-    if (!nibbles) {
-        lanes[0] = _mm512_add_epi32(lanes[0], lanes[1]);
-        lanes[1] = _mm512_add_epi32(lanes[2], lanes[3]);
-    }
-#pragma GCC unroll 4
-    for (size_t i = 0; i < n; i++) {
-        __m512 d = load_halves_low(rows, off + i * bytes_of_block(nibbles));
-        __m512 dx = _mm512_set1_ps(x->d[i_block + i * x->n_tok]);
+    for (size_t i = 0; i < 4; i++)
+        lanes[i] = dot_vector(p + i * per_vector * block_bytes, chunk->x[4 * g + i],
+                              chunk->start[4 * g + i], nibbles);
+    lanes[0] = add_lanes4(lanes[0], lanes[1], lanes[2], lanes[3]);
+    if (nibbles) {
+        /* Quarter l, dword v: block 4 v + l. */
+        const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
 
-        acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(lanes[i]), _mm512_mul_ps(d, dx), acc);
+        lanes[0] = _mm512_permutexvar_epi32(order, lanes[0]);
+        found->isum[4 * g][slot] = _mm512_castsi512_si128(lanes[0]);
+        found->isum[4 * g + 1][slot] = _mm512_extracti32x4_epi32(lanes[0], 1);
+        found->isum[4 * g + 2][slot] = _mm512_extracti32x4_epi32(lanes[0], 2);
+        found->isum[4 * g + 3][slot] = _mm512_extracti32x4_epi32(lanes[0], 3);
+    } else {
+        /* Quarters 0 and 1, dword v: block 2 v; quarters 2 and 3: block 2 v + 1. */
+        __m256i low = _mm512_castsi512_si256(lanes[0]);
+        __m256i high = _mm512_extracti64x4_epi64(lanes[0], 1);
+        __m128i even = _mm_add_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+        __m128i odd = _mm_add_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+
+        found->isum[2 * g][slot] = _mm_unpacklo_epi32(even, odd);
+        found->isum[2 * g + 1][slot] = _mm_unpackhi_epi32(even, odd);
+    }
+}
+
+/* Walk over one row of a chunk. p: its first block. */
+INLINE void find_row(struct found_32 *found, size_t row, const uint8_t *p,
+                     const struct chunk_32 *chunk, size_t n_blocks, bool nibbles)
+{
+    const size_t n_per_group = nibbles ? 16 : 8;
+    const size_t group_bytes = n_per_group * bytes_of_block(nibbles);
+    size_t g = 0;
+
+    for (; (g + 1) * n_per_group <= n_blocks; g++, p += group_bytes) {
+        prefetch_ahead(p, group_bytes);
+        find_group(found, row, p, chunk, g, nibbles);
+    }
+    if (g * n_per_group < n_blocks) {
+        uint8_t rest[16 * sizeof(struct sl_block_q4_0)] = { 0 };
+
+        memcpy(rest, p, (n_blocks - g * n_per_group) * bytes_of_block(nibbles));
+        find_group(found, row, rest, chunk, g, nibbles);
+    }
+}
+
+/* Bring 16 rows' results on by a chunk. */
+INLINE __m512 add_chunk(__m512 acc, const struct found_32 *found, const struct chunk_32 *chunk,
+                        size_t n_blocks)
+{
+    __m512i isum[4];
+
+    for (size_t b = 0; b < n_blocks; b++) {
+        __m512 d = _mm512_cvtph_ps(load256(found->d[b]));
+
+        if (b % 4 == 0)
+            load_table4(found->isum[b / 4], isum);
+        d = _mm512_mul_ps(d, _mm512_set1_ps(chunk->d[b]));
+        acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum[b % 4]), d, acc);
     }
     return acc;
 }
 
-/* The products of one tile with token t. */
-INLINE void tile_one(float *out, const struct rows16 *rows, const struct sl_act *x, uint32_t t,
-                     bool nibbles)
+INLINE void matmul_tok(float *out, const void *w, size_t row_bytes, size_t n_rows,
+                       const struct sl_act *x, uint32_t t, bool nibbles)
 {
-    const size_t step = nibbles ? 4 : 2;
-    const size_t block_bytes = bytes_of_block(nibbles);
-    const size_t n_blocks = x->n_cols / SL_BLOCK32;
-    const uint8_t *next = rows->next;
-    __m512 acc = _mm512_setzero_ps();
-    size_t b = 0;
+    const uint32_t n_blocks = x->n_cols / SL_BLOCK32;
+    struct chunk_32 chunk;
+    struct found_32 found = { 0 };
 
-    for (; b + step <= n_blocks; b += step) {
-        for (size_t i = 0; i < TILE_ROWS * step * block_bytes; i += 64)
-            _mm_prefetch((const char *)next + i, _MM_HINT_T1);
-        next += TILE_ROWS * step * block_bytes;
-        acc = add_blocks(acc, rows, b * block_bytes, x, b * x->n_tok + t, step, nibbles);
+    for (uint32_t b = 0, n; b < n_blocks; b += n) {
+        n = n_blocks - b < CHUNK_BLOCKS ? n_blocks - b : CHUNK_BLOCKS;
+        prepare_chunk(&chunk, x, t, b, n, nibbles);
+        for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
+            const uint8_t *p = (const uint8_t *)w + r * row_bytes + b * bytes_of_block(nibbles);
+            size_t n_here = n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS;
+            __mmask16 mask = lanes_mask(n_here);
+            __m512 acc = b > 0 ? _mm512_maskz_loadu_ps(mask, out + r) : _mm512_setzero_ps();
+
+            for (size_t i = 0; i < n_here; i++, p += row_bytes)
+                find_row(&found, i, p, &chunk, n, nibbles);
+            _mm512_mask_storeu_ps(out + r, mask, add_chunk(acc, &found, &chunk, n));
+        }
     }
-    for (; b < n_blocks; b++)
-        acc = add_blocks(acc, rows, b * block_bytes, x, b * x->n_tok + t, 1, nibbles);
-    _mm512_mask_storeu_ps(out, rows->mask, acc);
 }
 
 /* Up to 8 blocks of 16 rows, unpacked. Dword i of block j: columns 32 j + 4 i .. + 3. */
@@ -250,30 +312,33 @@ INLINE void tile_many(float *out, size_t out_stride, const struct rows16 *rows,
         _mm512_mask_storeu_ps(out + t * out_stride, rows->mask, _mm512_load_ps(acc + TILE_ROWS * t));
 }
 
-INLINE void matmul_one(float *out, const void *w, size_t row_bytes, size_t n_rows,
-                       const struct sl_act *x, bool nibbles)
+INLINE void matmul_few(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                       size_t n_rows, const struct sl_act *x, bool nibbles)
 {
-    for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
-        struct rows16 rows = rows16_at(w, row_bytes, n_rows, r);
+    const size_t step = few_rows(row_bytes);
 
-        tile_one(out + r, &rows, x, 0, nibbles);
+    for (size_t r = 0; r < n_rows; r += step) {
+        const uint8_t *p = (const uint8_t *)w + r * row_bytes;
+        size_t n = n_rows - r < step ? n_rows - r : step;
+
+        for (uint32_t t = 0; t < x->n_tok; t++)
+            matmul_tok(out + t * out_stride + r, p, row_bytes, n, x, t, nibbles);
     }
 }
 
 INLINE void matmul_many(float *out, size_t out_stride, const void *w, size_t row_bytes,
                         size_t n_rows, const struct sl_act *x, bool nibbles)
 {
+    if (x->n_tok <= FEW_TOK_MAX) {
+        matmul_few(out, out_stride, w, row_bytes, n_rows, x, nibbles);
+        return;
+    }
     for (uint32_t t0 = 0, n; t0 < x->n_tok; t0 += n) {
         n = next_part(x->n_tok - t0, CHUNK_TOK_MAX);
         for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
             struct rows16 rows = rows16_at(w, row_bytes, n_rows, r);
-            float *tile_out = out + t0 * out_stride + r;
 
-            if (n > FEW_TOK_MAX)
-                tile_many(tile_out, out_stride, &rows, x, t0, n, nibbles);
-            else
-                for (uint32_t t = 0; t < n; t++)
-                    tile_one(tile_out + t * out_stride, &rows, x, t0 + t, nibbles);
+            tile_many(out + t0 * out_stride + r, out_stride, &rows, x, t0, n, nibbles);
         }
     }
 }
@@ -281,7 +346,7 @@ INLINE void matmul_many(float *out, size_t out_stride, const void *w, size_t row
 void sl_matmul_one_q8_0_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                size_t n_rows, const struct sl_act *x)
 {
-    matmul_one(out, w, row_bytes, n_rows, x, false);
+    matmul_tok(out, w, row_bytes, n_rows, x, 0, false);
 }
 
 void sl_matmul_many_q8_0_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
@@ -293,7 +358,7 @@ void sl_matmul_many_q8_0_avx512(float *out, size_t out_stride, const void *w, si
 void sl_matmul_one_q4_0_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                size_t n_rows, const struct sl_act *x)
 {
-    matmul_one(out, w, row_bytes, n_rows, x, true);
+    matmul_tok(out, w, row_bytes, n_rows, x, 0, true);
 }
 
 void sl_matmul_many_q4_0_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,

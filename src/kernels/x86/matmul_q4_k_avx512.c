@@ -18,7 +18,8 @@
 #include "kernels/x86/vnni_avx512.h"
 #include "tensor/block.h"
 
-#define PREFETCH_LINES(bytes) ((int)((TILE_ROWS * (bytes) + 63) / 64))
+/* 8192 columns: prepared activations and findings fill 20 of 32 KiB L1. */
+#define CHUNK_BLOCKS 32
 
 /* Scales and mins of 16 rows: byte i of lane r is the one of sub-block i, or 4 + i. */
 struct scales_k4 {
@@ -26,14 +27,13 @@ struct scales_k4 {
     __m512 d, dmin;
 };
 
-INLINE struct scales_k4 load_scales(const struct rows16 *rows, size_t off)
+/* head: the four dwords of d, dmin, scales. */
+INLINE struct scales_k4 decode_scales(const __m512i head[4])
 {
     const __m512i m0f = _mm512_set1_epi8(0x0f);
     const __m512i m30 = _mm512_set1_epi8(0x30);
     const __m512i m3f = _mm512_set1_epi8(0x3f);
-    __m512i head[4];
 
-    load_dwords4(rows, off, head);
     return (struct scales_k4){
         .sc_lo = _mm512_and_si512(head[1], m3f),
         .mn_lo = _mm512_and_si512(head[2], m3f),
@@ -46,54 +46,74 @@ INLINE struct scales_k4 load_scales(const struct rows16 *rows, size_t off)
     };
 }
 
-/* Activations of one token and block, in the order in which `one` meets them. */
-struct act_k4 {
-    __m512i x[4];            /* 64 elements for the low, high nibbles of each half of qs */
-    __m512i low[2], high[2]; /* bytes: sums of 32 elements & 127, >> 7; sub-blocks 0-3, 4-7 */
-    float d;
+/* Activations of one token in up to CHUNK_BLOCKS blocks, prepared for `one`. */
+struct chunk_k4 {
+    __m512i x[CHUNK_BLOCKS][4];  /* 64 elements for the low, high nibbles of each half of qs */
+    int32_t sums[CHUNK_BLOCKS][4]; /* bytes: sums of 32 elements & 127 (two dwords), >> 7 */
+    float d[CHUNK_BLOCKS];
 };
 
-INLINE struct act_k4 load_act(const struct sl_act *x, size_t i_block)
-{
-    const int8_t *q = x->q + i_block * SL_BLOCK256;
-    __m256i sums = _mm256_madd_epi16(load256(x->sums + i_block * 16), _mm256_set1_epi16(1));
-    __m128i low = _mm256_cvtepi32_epi8(_mm256_and_si256(sums, _mm256_set1_epi32(127)));
-    __m128i high = _mm256_cvtepi32_epi8(_mm256_srai_epi32(sums, 7));
+/* What `one` finds in 16 rows of a chunk. */
+struct found_k4 {
+    __m128i isum[CHUNK_BLOCKS / 4][TILE_ROWS]; /* four blocks each, by table_slot */
+    __m128i head[CHUNK_BLOCKS][TILE_ROWS];     /* d, dmin, scales, by table_slot */
+};
 
-    return (struct act_k4){
-        .x = { load256x2(q, q + 64), load256x2(q + 32, q + 96),
-               load256x2(q + 128, q + 192), load256x2(q + 160, q + 224) },
-        .low = { _mm512_broadcastd_epi32(low),
-                 _mm512_broadcastd_epi32(_mm_srli_si128(low, 4)) },
-        .high = { _mm512_broadcastd_epi32(high),
-                  _mm512_broadcastd_epi32(_mm_srli_si128(high, 4)) },
-        .d = x->d[i_block],
-    };
+INLINE void prepare_chunk(struct chunk_k4 *chunk, const struct sl_act *x, uint32_t t, size_t b0,
+                          size_t n_blocks)
+{
+    for (size_t b = 0; b < n_blocks; b++) {
+        size_t i_block = (b0 + b) * x->n_tok + t;
+        const int8_t *q = x->q + i_block * SL_BLOCK256;
+        __m256i sums = _mm256_madd_epi16(load256(x->sums + i_block * 16), _mm256_set1_epi16(1));
+        __m128i low = _mm256_cvtepi32_epi8(_mm256_and_si256(sums, _mm256_set1_epi32(127)));
+        __m128i high = _mm256_cvtepi32_epi8(_mm256_srai_epi32(sums, 7));
+
+        chunk->x[b][0] = load256x2(q, q + 64);
+        chunk->x[b][1] = load256x2(q + 32, q + 96);
+        chunk->x[b][2] = load256x2(q + 128, q + 192);
+        chunk->x[b][3] = load256x2(q + 160, q + 224);
+        _mm_storeu_si128((__m128i *)chunk->sums[b], _mm_unpacklo_epi64(low, high));
+        chunk->d[b] = x->d[i_block];
+    }
+}
+
+/* The eight scales of a block as bytes, in every quadword; head: d, dmin, scales. */
+INLINE __m512i row_scales(__m128i head)
+{
+    const __m128i low_mask = _mm_set_epi32(0, 0, 0x0f0f0f0f, 0x3f3f3f3f);
+    const __m128i high_mask = _mm_set_epi32(0, 0, 0x30303030, 0);
+    __m128i low = _mm_shuffle_epi32(head, 0x0d);  /* scales 0-3, 8-11 */
+    __m128i high = _mm_shuffle_epi32(head, 0x05); /* scales 0-3 twice */
+
+    low = _mm_and_si128(low, low_mask);
+    high = _mm_srli_epi32(high, 2);
+    return _mm512_broadcastq_epi64(_mm_ternarylogic_epi32(low, high, high_mask, 0xf8));
 }
 
 /*
- * Shuffle controls: from a quarter that holds the eight scales of two rows, the
- * 16-bit factors of row `row` for half `half` of the block, as packs_epi32 lays out
- * its lanes: quarters 0 and 1 [4 x even, 4 x odd sub-block] of the first pair, 2 and
- * 3 of the second.
+ * Shuffle control: from the scales of row_scales the 16-bit factors for half `half`
+ * of the block, as packs_epi32 lays out its lanes: quarters 0 and 1 [4 x even, 4 x
+ * odd sub-block] of the first pair, 2 and 3 of the second.
  */
-INLINE __m512i scale_control(int row, int half)
+INLINE __m512i scale_control(int half)
 {
     const __m512i first = _mm512_set_epi64(
         0xff03ff03ff03ff03, 0xff02ff02ff02ff02, 0xff03ff03ff03ff03, 0xff02ff02ff02ff02,
         0xff01ff01ff01ff01, 0xff00ff00ff00ff00, 0xff01ff01ff01ff01, 0xff00ff00ff00ff00);
 
-    return _mm512_or_si512(first, _mm512_set1_epi16((short)(8 * row + 4 * half)));
+    return _mm512_or_si512(first, _mm512_set1_epi16((short)(4 * half)));
 }
 
-/* The lanes of one row; their sum is the block's isum. p: qh (fifth) and qs. */
-INLINE __m512i dot_row(const uint8_t *p, const struct act_k4 *a, __m512i scales0,
-                       __m512i scales1, bool fifth)
+/* The lanes of a block; their sum is its isum. p: the block, x: as in struct chunk_k4. */
+INLINE __m512i dot_block(const uint8_t *p, const __m512i x[4], __m128i head, bool fifth)
 {
     const __m512i m0f = _mm512_set1_epi8(0x0f);
     const __m512i m10 = _mm512_set1_epi8(0x10);
     const __m512i zero = _mm512_setzero_si512();
-    const uint8_t *qs = p + (fifth ? sizeof(((struct sl_block_q5_k *)0)->qh) : 0);
+    const uint8_t *qs = p + (fifth ? offsetof(struct sl_block_q5_k, qs)
+                                   : offsetof(struct sl_block_q4_k, qs));
+    const __m512i scales = row_scales(head);
     __m512i v0 = load512(qs), v1 = load512(qs + 64);
     __m512i w[4] = {
         _mm512_and_si512(v0, m0f), _mm512_and_si512(_mm512_srli_epi16(v0, 4), m0f),
@@ -103,7 +123,7 @@ INLINE __m512i dot_row(const uint8_t *p, const struct act_k4 *a, __m512i scales0
 
     if (fifth) {
         /* Bit j of qh to bit 4, j = 0 | 2, 1 | 3, 4 | 6, 5 | 7 in the two halves. */
-        __m512i qh = _mm512_broadcast_i64x4(load256(p));
+        __m512i qh = _mm512_broadcast_i64x4(load256(p + offsetof(struct sl_block_q5_k, qh)));
         const __m512i by0 = _mm512_set_epi64(2, 2, 2, 2, 4, 4, 4, 4);
         const __m512i by1 = _mm512_set_epi64(1, 1, 1, 1, 3, 3, 3, 3);
         const __m512i by2 = _mm512_set_epi64(62, 62, 62, 62, 0, 0, 0, 0);
@@ -115,78 +135,102 @@ INLINE __m512i dot_row(const uint8_t *p, const struct act_k4 *a, __m512i scales0
         w[2] = _mm512_ternarylogic_epi32(w[2], _mm512_rolv_epi64(qh, by2), m10, 0xf8);
         w[3] = _mm512_ternarylogic_epi32(w[3], _mm512_rolv_epi64(qh, by3), m10, 0xf8);
     }
-    half0 = _mm512_packs_epi32(_mm512_dpbusd_epi32(zero, w[0], a->x[0]),
-                               _mm512_dpbusd_epi32(zero, w[1], a->x[1]));
-    half1 = _mm512_packs_epi32(_mm512_dpbusd_epi32(zero, w[2], a->x[2]),
-                               _mm512_dpbusd_epi32(zero, w[3], a->x[3]));
-    return _mm512_dpwssd_epi32(_mm512_madd_epi16(half0, scales0), half1, scales1);
+    half0 = _mm512_packs_epi32(_mm512_dpbusd_epi32(zero, w[0], x[0]),
+                               _mm512_dpbusd_epi32(zero, w[1], x[1]));
+    half1 = _mm512_packs_epi32(_mm512_dpbusd_epi32(zero, w[2], x[2]),
+                               _mm512_dpbusd_epi32(zero, w[3], x[3]));
+    half0 = _mm512_madd_epi16(half0, _mm512_shuffle_epi8(scales, scale_control(0)));
+    return _mm512_dpwssd_epi32(half0, half1, _mm512_shuffle_epi8(scales, scale_control(1)));
 }
 
-/* sc_ab, sc_cd: the scales of rows a, b and c, d in every quarter. */
-INLINE __m512i dot_rows4(const uint8_t *const *at, size_t off, const struct act_k4 *a,
-                         __m512i sc_ab, __m512i sc_cd, bool fifth)
+/* Walk over one row of a chunk. p: its first block. */
+INLINE void find_row(struct found_k4 *found, size_t slot, const uint8_t *p,
+                     const struct chunk_k4 *chunk, size_t n_blocks, bool fifth)
 {
-    const __m512i c00 = scale_control(0, 0), c01 = scale_control(0, 1);
-    const __m512i c10 = scale_control(1, 0), c11 = scale_control(1, 1);
+    const size_t block_bytes = fifth ? sizeof(struct sl_block_q5_k) : sizeof(struct sl_block_q4_k);
+    size_t b = 0;
 
-    return add_lanes4(
-        dot_row(at[0] + off, a, _mm512_shuffle_epi8(sc_ab, c00),
-                _mm512_shuffle_epi8(sc_ab, c01), fifth),
-        dot_row(at[1] + off, a, _mm512_shuffle_epi8(sc_ab, c10),
-                _mm512_shuffle_epi8(sc_ab, c11), fifth),
-        dot_row(at[2] + off, a, _mm512_shuffle_epi8(sc_cd, c00),
-                _mm512_shuffle_epi8(sc_cd, c01), fifth),
-        dot_row(at[3] + off, a, _mm512_shuffle_epi8(sc_cd, c10),
-                _mm512_shuffle_epi8(sc_cd, c11), fifth));
+    for (; b + 4 <= n_blocks; b += 4) {
+        __m512i lanes[4];
+
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; i++, p += block_bytes) {
+            __m128i head = load128(p);
+
+            prefetch_ahead(p, block_bytes);
+            found->head[b + i][slot] = head;
+            lanes[i] = dot_block(p, chunk->x[b + i], head, fifth);
+        }
+        found->isum[b / 4][slot] = add_quarters(add_lanes4(lanes[0], lanes[1], lanes[2], lanes[3]));
+    }
+    if (b < n_blocks) {
+        __m512i lanes[4] = { 0 };
+
+        for (size_t i = 0; b + i < n_blocks; i++, p += block_bytes) {
+            __m128i head = load128(p);
+
+            prefetch_ahead(p, block_bytes);
+            found->head[b + i][slot] = head;
+            lanes[i] = dot_block(p, chunk->x[b + i], head, fifth);
+        }
+        found->isum[b / 4][slot] = add_quarters(add_lanes4(lanes[0], lanes[1], lanes[2], lanes[3]));
+    }
 }
 
-INLINE __m512i dot_mins(const struct scales_k4 *s, const struct act_k4 *a)
+INLINE __m512i dot_mins(const struct scales_k4 *s, const int32_t sums[4])
 {
     const __m512i zero = _mm512_setzero_si512();
-    __m512i low = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, s->mn_lo, a->low[0]),
-                                      s->mn_hi, a->low[1]);
-    __m512i high = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, s->mn_lo, a->high[0]),
-                                       s->mn_hi, a->high[1]);
+    __m512i low = _mm512_dpbusd_epi32(zero, s->mn_lo, _mm512_set1_epi32(sums[0]));
+    __m512i high = _mm512_dpbusd_epi32(zero, s->mn_lo, _mm512_set1_epi32(sums[2]));
 
+    low = _mm512_dpbusd_epi32(low, s->mn_hi, _mm512_set1_epi32(sums[1]));
+    high = _mm512_dpbusd_epi32(high, s->mn_hi, _mm512_set1_epi32(sums[3]));
     return _mm512_add_epi32(low, _mm512_slli_epi32(high, 7));
 }
 
-/* The products of one tile with token t. */
-INLINE void tile_one(float *out, const struct rows16 *rows, const struct sl_act *x,
-                     uint32_t t, bool fifth)
+/* Bring 16 rows' results on by a chunk. */
+INLINE __m512 add_chunk(__m512 acc, const struct found_k4 *found, const struct chunk_k4 *chunk,
+                        size_t n_blocks)
+{
+    __m512i isum[4], head[4];
+
+    for (size_t b = 0; b < n_blocks; b++) {
+        struct scales_k4 s;
+        __m512 dx = _mm512_set1_ps(chunk->d[b]);
+
+        if (b % 4 == 0)
+            load_table4(found->isum[b / 4], isum);
+        load_table4(found->head[b], head);
+        s = decode_scales(head);
+        acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum[b % 4]), _mm512_mul_ps(s.d, dx), acc);
+        acc = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(dot_mins(&s, chunk->sums[b])),
+                               _mm512_mul_ps(s.dmin, dx), acc);
+    }
+    return acc;
+}
+
+INLINE void matmul_tok(float *out, const void *w, size_t row_bytes, size_t n_rows,
+                       const struct sl_act *x, uint32_t t, bool fifth)
 {
     const size_t block_bytes = fifth ? sizeof(struct sl_block_q5_k) : sizeof(struct sl_block_q4_k);
-    const size_t n_blocks = x->n_cols / SL_BLOCK256;
-    const uint8_t *next = rows->next;
-    __m512 acc = _mm512_setzero_ps();
+    const uint32_t n_blocks = x->n_cols / SL_BLOCK256;
+    struct chunk_k4 chunk;
+    struct found_k4 found = { 0 };
 
-    for (size_t b = 0, off = 0; b < n_blocks; b++, off += block_bytes) {
-        const struct act_k4 a = load_act(x, b * x->n_tok + t);
-        const struct scales_k4 s = load_scales(rows, off);
-        /* quarter l: rows 4 l, 4 l + 1; rows 4 l + 2, 4 l + 3 */
-        __m512i sc01 = _mm512_unpacklo_epi32(s.sc_lo, s.sc_hi);
-        __m512i sc23 = _mm512_unpackhi_epi32(s.sc_lo, s.sc_hi);
-        __m512 dx = _mm512_set1_ps(a.d);
-        __m512i lanes[4], isum, msum;
+    for (uint32_t b = 0, n; b < n_blocks; b += n) {
+        n = next_part(n_blocks - b, CHUNK_BLOCKS);
+        prepare_chunk(&chunk, x, t, b, n);
+        for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
+            const uint8_t *p = (const uint8_t *)w + r * row_bytes + b * block_bytes;
+            size_t n_here = n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS;
+            __mmask16 mask = lanes_mask(n_here);
+            __m512 acc = b > 0 ? _mm512_maskz_loadu_ps(mask, out + r) : _mm512_setzero_ps();
 
-        for (int i = 0; i < PREFETCH_LINES(block_bytes); i++)
-            _mm_prefetch((const char *)next + 64 * i, _MM_HINT_T1);
-        next += TILE_ROWS * block_bytes;
-
-        lanes[0] = dot_rows4(rows->at, off + 16, &a, _mm512_shuffle_i32x4(sc01, sc01, 0x00),
-                             _mm512_shuffle_i32x4(sc23, sc23, 0x00), fifth);
-        lanes[1] = dot_rows4(rows->at + 4, off + 16, &a, _mm512_shuffle_i32x4(sc01, sc01, 0x55),
-                             _mm512_shuffle_i32x4(sc23, sc23, 0x55), fifth);
-        lanes[2] = dot_rows4(rows->at + 8, off + 16, &a, _mm512_shuffle_i32x4(sc01, sc01, 0xaa),
-                             _mm512_shuffle_i32x4(sc23, sc23, 0xaa), fifth);
-        lanes[3] = dot_rows4(rows->at + 12, off + 16, &a, _mm512_shuffle_i32x4(sc01, sc01, 0xff),
-                             _mm512_shuffle_i32x4(sc23, sc23, 0xff), fifth);
-        isum = add_quarters(lanes);
-        msum = dot_mins(&s, &a);
-        acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum), _mm512_mul_ps(s.d, dx), acc);
-        acc = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(msum), _mm512_mul_ps(s.dmin, dx), acc);
+            for (size_t i = 0; i < n_here; i++, p += row_bytes)
+                find_row(&found, table_slot(i), p, &chunk, n, fifth);
+            _mm512_mask_storeu_ps(out + r, mask, add_chunk(acc, &found, &chunk, n));
+        }
     }
-    _mm512_mask_storeu_ps(out, rows->mask, acc);
 }
 
 /* One block of 16 rows, unpacked. Dword i of sub-block j: columns 32 j + 4 i .. + 3. */
@@ -200,7 +244,11 @@ struct tile_k4 {
 INLINE void unpack_scales(struct tile_k4 *tile, const struct rows16 *rows, size_t off)
 {
     const __m512i byte = _mm512_set1_epi32(0xff);
-    struct scales_k4 s = load_scales(rows, off);
+    __m512i head[4];
+    struct scales_k4 s;
+
+    load_dwords4(rows, off, head);
+    s = decode_scales(head);
 
     for (int j = 0; j < 4; j++) {
         __m512i mn_lo = _mm512_and_si512(_mm512_srli_epi32(s.mn_lo, 8 * j), byte);
@@ -341,30 +389,33 @@ INLINE void tile_many(float *out, size_t out_stride, const struct rows16 *rows,
         _mm512_mask_storeu_ps(out + t * out_stride, rows->mask, _mm512_load_ps(acc + TILE_ROWS * t));
 }
 
-INLINE void matmul_one(float *out, const void *w, size_t row_bytes, size_t n_rows,
-                       const struct sl_act *x, bool fifth)
+INLINE void matmul_few(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                       size_t n_rows, const struct sl_act *x, bool fifth)
 {
-    for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
-        struct rows16 rows = rows16_at(w, row_bytes, n_rows, r);
+    const size_t step = few_rows(row_bytes);
 
-        tile_one(out + r, &rows, x, 0, fifth);
+    for (size_t r = 0; r < n_rows; r += step) {
+        const uint8_t *p = (const uint8_t *)w + r * row_bytes;
+        size_t n = n_rows - r < step ? n_rows - r : step;
+
+        for (uint32_t t = 0; t < x->n_tok; t++)
+            matmul_tok(out + t * out_stride + r, p, row_bytes, n, x, t, fifth);
     }
 }
 
 INLINE void matmul_many(float *out, size_t out_stride, const void *w, size_t row_bytes,
                         size_t n_rows, const struct sl_act *x, bool fifth)
 {
+    if (x->n_tok <= FEW_TOK_MAX) {
+        matmul_few(out, out_stride, w, row_bytes, n_rows, x, fifth);
+        return;
+    }
     for (uint32_t t0 = 0, n; t0 < x->n_tok; t0 += n) {
         n = next_part(x->n_tok - t0, CHUNK_TOK_MAX);
         for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
             struct rows16 rows = rows16_at(w, row_bytes, n_rows, r);
-            float *tile_out = out + t0 * out_stride + r;
 
-            if (n > FEW_TOK_MAX)
-                tile_many(tile_out, out_stride, &rows, x, t0, n, fifth);
-            else
-                for (uint32_t t = 0; t < n; t++)
-                    tile_one(tile_out + t * out_stride, &rows, x, t0 + t, fifth);
+            tile_many(out + t0 * out_stride + r, out_stride, &rows, x, t0, n, fifth);
         }
     }
 }
@@ -372,7 +423,7 @@ INLINE void matmul_many(float *out, size_t out_stride, const void *w, size_t row
 void sl_matmul_one_q4_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                size_t n_rows, const struct sl_act *x)
 {
-    matmul_one(out, w, row_bytes, n_rows, x, false);
+    matmul_tok(out, w, row_bytes, n_rows, x, 0, false);
 }
 
 void sl_matmul_many_q4_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
@@ -384,7 +435,7 @@ void sl_matmul_many_q4_k_avx512(float *out, size_t out_stride, const void *w, si
 void sl_matmul_one_q5_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                size_t n_rows, const struct sl_act *x)
 {
-    matmul_one(out, w, row_bytes, n_rows, x, true);
+    matmul_tok(out, w, row_bytes, n_rows, x, 0, true);
 }
 
 void sl_matmul_many_q5_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,

@@ -16,28 +16,42 @@
 #include "tensor/block.h"
 
 #define BLOCK_BYTES sizeof(struct sl_block_q6_k)
-#define PREFETCH_LINES ((int)((TILE_ROWS * BLOCK_BYTES + 63) / 64))
+/* 8192 columns: prepared activations and findings fill 20 KiB. */
+#define CHUNK_BLOCKS 32
 #define OFF_QH offsetof(struct sl_block_q6_k, qh)
 #define OFF_SCALES offsetof(struct sl_block_q6_k, scales)
 #define OFF_D offsetof(struct sl_block_q6_k, d)
 
-/* Activations of one token and block. */
-struct act_k6 {
-    __m512i x[4];
-    __m512i start[4]; /* -32 * (sum of a lane's four activations) */
+/* Activations of one token in up to CHUNK_BLOCKS blocks, prepared for `one`. */
+struct chunk_k6 {
+    __m512i x[CHUNK_BLOCKS][4];
+    __m512i start[CHUNK_BLOCKS][4]; /* -32 * (sum of a lane's four activations) */
+    float d[CHUNK_BLOCKS];
 };
 
-INLINE struct act_k6 load_act(const struct sl_act *x, size_t i_block)
+/* What `one` finds in 16 rows of a chunk. */
+struct found_k6 {
+    __m128i isum[CHUNK_BLOCKS / 4][TILE_ROWS]; /* four blocks each, by table_slot */
+    uint16_t d[CHUNK_BLOCKS][TILE_ROWS];       /* half floats, by row */
+};
+
+INLINE void prepare_chunk(struct chunk_k6 *chunk, const struct sl_act *x, uint32_t t, size_t b0,
+                          size_t n_blocks)
 {
     const __m512i zero = _mm512_setzero_si512();
     const __m512i by32 = _mm512_set1_epi8(32);
-    struct act_k6 a;
 
-    for (int i = 0; i < 4; i++) {
-        a.x[i] = load512(x->q + i_block * SL_BLOCK256 + 64 * i);
-        a.start[i] = _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, by32, a.x[i]));
+    for (size_t b = 0; b < n_blocks; b++) {
+        size_t i_block = (b0 + b) * x->n_tok + t;
+
+        chunk->d[b] = x->d[i_block];
+        for (int i = 0; i < 4; i++) {
+            __m512i v = load512(x->q + i_block * SL_BLOCK256 + 64 * i);
+
+            chunk->x[b][i] = v;
+            chunk->start[b][i] = _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, by32, v));
+        }
     }
-    return a;
 }
 
 /* Elements 128 half .. 128 half + 127 in two vectors; p: the block. */
@@ -58,8 +72,8 @@ INLINE void load_half(const uint8_t *p, int half, __m512i ret[2])
     ret[1] = _mm512_ternarylogic_epi32(high, _mm512_rolv_epi64(qh, by1), m30, 0xf8);
 }
 
-/* The lanes of one row; their sum is the block's isum. p: the block. */
-INLINE __m512i dot_row(const uint8_t *p, const struct act_k6 *a)
+/* The lanes of a block; their sum is its isum. p: the block; x, start: its activations. */
+INLINE __m512i dot_block(const uint8_t *p, const __m512i x[4], const __m512i start[4])
 {
     /* Quarter l of packed lanes: 4 of sub-block l, then 4 of sub-block 4 + l. */
     const __m512i pick = _mm512_set_epi64(
@@ -71,40 +85,73 @@ INLINE __m512i dot_row(const uint8_t *p, const struct act_k6 *a)
 
     load_half(p, 0, w);
     load_half(p, 1, w + 2);
-    half0 = _mm512_packs_epi32(_mm512_dpbusd_epi32(a->start[0], w[0], a->x[0]),
-                               _mm512_dpbusd_epi32(a->start[1], w[1], a->x[1]));
-    half1 = _mm512_packs_epi32(_mm512_dpbusd_epi32(a->start[2], w[2], a->x[2]),
-                               _mm512_dpbusd_epi32(a->start[3], w[3], a->x[3]));
+    half0 = _mm512_packs_epi32(_mm512_dpbusd_epi32(start[0], w[0], x[0]),
+                               _mm512_dpbusd_epi32(start[1], w[1], x[1]));
+    half1 = _mm512_packs_epi32(_mm512_dpbusd_epi32(start[2], w[2], x[2]),
+                               _mm512_dpbusd_epi32(start[3], w[3], x[3]));
     half0 = _mm512_madd_epi16(half0, _mm512_permutexvar_epi16(pick, scales));
     return _mm512_dpwssd_epi32(
         half0, half1, _mm512_permutexvar_epi16(_mm512_or_si512(pick, eight), scales));
 }
 
-/* The products of one tile with token t. */
-INLINE void tile_one(float *out, const struct rows16 *rows, const struct sl_act *x, uint32_t t)
+/* Walk over one row of a chunk. p: its first block. */
+INLINE void find_row(struct found_k6 *found, size_t row, const uint8_t *p,
+                     const struct chunk_k6 *chunk, size_t n_blocks)
 {
-    const uint8_t *next = rows->next;
-    const uint8_t *const *at = rows->at;
-    __m512 acc = _mm512_setzero_ps();
-
-    for (size_t b = 0, off = 0; b < x->n_cols / SL_BLOCK256; b++, off += BLOCK_BYTES) {
-        const struct act_k6 a = load_act(x, b * x->n_tok + t);
-        __m512 d = _mm512_mul_ps(load_halves_high(rows, off + OFF_D),
-                                 _mm512_set1_ps(x->d[b * x->n_tok + t]));
-        __m512i lanes[4];
-
-        for (int i = 0; i < PREFETCH_LINES; i++)
-            _mm_prefetch((const char *)next + 64 * i, _MM_HINT_T1);
-        next += TILE_ROWS * BLOCK_BYTES;
+    for (size_t b = 0; b < n_blocks; b += 4) {
+        __m512i lanes[4] = { 0 };
 
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; i++)
-            lanes[i] = add_lanes4(dot_row(at[4 * i] + off, &a), dot_row(at[4 * i + 1] + off, &a),
-                                  dot_row(at[4 * i + 2] + off, &a),
-                                  dot_row(at[4 * i + 3] + off, &a));
-        acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(add_quarters(lanes)), d, acc);
+        for (size_t i = 0; i < 4; i++, p += BLOCK_BYTES) {
+            if (b + i == n_blocks)
+                break;
+            prefetch_ahead(p, BLOCK_BYTES);
+            memcpy(&found->d[b + i][row], p + OFF_D, sizeof(uint16_t));
+            lanes[i] = dot_block(p, chunk->x[b + i], chunk->start[b + i]);
+        }
+        found->isum[b / 4][table_slot(row)] =
+            add_quarters(add_lanes4(lanes[0], lanes[1], lanes[2], lanes[3]));
     }
-    _mm512_mask_storeu_ps(out, rows->mask, acc);
+}
+
+/* Bring 16 rows' results on by a chunk. */
+INLINE __m512 add_chunk(__m512 acc, const struct found_k6 *found, const struct chunk_k6 *chunk,
+                        size_t n_blocks)
+{
+    __m512i isum[4];
+
+    for (size_t b = 0; b < n_blocks; b++) {
+        __m512 d = _mm512_cvtph_ps(load256(found->d[b]));
+
+        if (b % 4 == 0)
+            load_table4(found->isum[b / 4], isum);
+        d = _mm512_mul_ps(d, _mm512_set1_ps(chunk->d[b]));
+        acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum[b % 4]), d, acc);
+    }
+    return acc;
+}
+
+static void matmul_tok(float *out, const void *w, size_t row_bytes, size_t n_rows,
+                       const struct sl_act *x, uint32_t t)
+{
+    const uint32_t n_blocks = x->n_cols / SL_BLOCK256;
+    struct chunk_k6 chunk;
+    struct found_k6 found = { 0 };
+
+    for (uint32_t b = 0, n; b < n_blocks; b += n) {
+        n = next_part(n_blocks - b, CHUNK_BLOCKS);
+        prepare_chunk(&chunk, x, t, b, n);
+        for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
+            const uint8_t *p = (const uint8_t *)w + r * row_bytes + b * BLOCK_BYTES;
+            size_t n_here = n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS;
+            __mmask16 mask = lanes_mask(n_here);
+            __m512 acc = b > 0 ? _mm512_maskz_loadu_ps(mask, out + r) : _mm512_setzero_ps();
+
+            for (size_t i = 0; i < n_here; i++, p += row_bytes)
+                find_row(&found, i, p, &chunk, n);
+            _mm512_mask_storeu_ps(out + r, mask, add_chunk(acc, &found, &chunk, n));
+        }
+    }
 }
 
 /* One block of 16 rows, unpacked. Dword i of sub-block j: columns 16 j + 4 i .. + 3. */
@@ -249,30 +296,39 @@ INLINE void tile_many(float *out, size_t out_stride, const struct rows16 *rows,
         _mm512_mask_storeu_ps(out + t * out_stride, rows->mask, _mm512_load_ps(acc + TILE_ROWS * t));
 }
 
+static void matmul_few(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                       size_t n_rows, const struct sl_act *x)
+{
+    const size_t step = few_rows(row_bytes);
+
+    for (size_t r = 0; r < n_rows; r += step) {
+        const uint8_t *p = (const uint8_t *)w + r * row_bytes;
+        size_t n = n_rows - r < step ? n_rows - r : step;
+
+        for (uint32_t t = 0; t < x->n_tok; t++)
+            matmul_tok(out + t * out_stride + r, p, row_bytes, n, x, t);
+    }
+}
+
 void sl_matmul_one_q6_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                size_t n_rows, const struct sl_act *x)
 {
-    for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
-        struct rows16 rows = rows16_at(w, row_bytes, n_rows, r);
-
-        tile_one(out + r, &rows, x, 0);
-    }
+    matmul_tok(out, w, row_bytes, n_rows, x, 0);
 }
 
 void sl_matmul_many_q6_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                 size_t n_rows, const struct sl_act *x)
 {
+    if (x->n_tok <= FEW_TOK_MAX) {
+        matmul_few(out, out_stride, w, row_bytes, n_rows, x);
+        return;
+    }
     for (uint32_t t0 = 0, n; t0 < x->n_tok; t0 += n) {
         n = next_part(x->n_tok - t0, CHUNK_TOK_MAX);
         for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
             struct rows16 rows = rows16_at(w, row_bytes, n_rows, r);
-            float *tile_out = out + t0 * out_stride + r;
 
-            if (n > FEW_TOK_MAX)
-                tile_many(tile_out, out_stride, &rows, x, t0, n);
-            else
-                for (uint32_t t = 0; t < n; t++)
-                    tile_one(tile_out + t * out_stride, &rows, x, t0 + t);
+            tile_many(out + t0 * out_stride + r, out_stride, &rows, x, t0, n);
         }
     }
 }
