@@ -86,8 +86,8 @@ def median_rate(result, key):
 def tabulate(rounds):
     table = Table()
     first = rounds[0]['sluice']
-    for key, text in (('buffer_gb_per_s', 'memory GB/s, huge pages'),
-                      ('file_gb_per_s', 'memory GB/s, mapped file')):
+    for key, text in (('buffer_gb_per_s', 'memory GB/s huge pages'),
+                      ('file_gb_per_s', 'memory GB/s mapped file')):
         table.add(text, [r['memory'][key] for r in rounds])
     for name in [name for name in ('sluice', 'llama.cpp') if name in rounds[0]]:
         for key, text in RATES:
@@ -152,7 +152,11 @@ def main():
     if args.check and mkmodel.is_file():
         done = subprocess.run([mkmodel, '--check', args.model], capture_output=True, text=True,
                               check=False)
-        print(done.stdout.strip() or f'mkmodel --check: {done.stderr.strip()}')
+        print((done.stdout.strip() or done.stderr.strip()) if done.returncode == 0 else
+              f'mkmodel --check failed: {done.stderr.strip().splitlines()[:1]}')
+    if os.getloadavg()[0] > 0.5:
+        print(f'compare: load average {os.getloadavg()[0]:.1f}: something else runs here',
+              file=sys.stderr)
     generator = random.Random(args.seed)
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
