@@ -145,9 +145,14 @@ static void add_quoted(struct sl_strbuf *buf, const char *text, size_t len)
 
 void sl_jsonwriter_key(struct sl_jsonwriter *w, const char *key)
 {
+    sl_jsonwriter_key_len(w, key, strlen(key));
+}
+
+void sl_jsonwriter_key_len(struct sl_jsonwriter *w, const char *key, size_t len)
+{
     assert(w->depth > 0 && !w->after_key);
     separate(w);
-    add_quoted(&w->buf, key, strlen(key));
+    add_quoted(&w->buf, key, len);
     sl_strbuf_add_str(&w->buf, w->flags ? ": " : ":");
     w->after_key = true;
 }

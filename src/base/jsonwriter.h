@@ -44,6 +44,7 @@ void sl_jsonwriter_end_object(struct sl_jsonwriter *w);
 void sl_jsonwriter_begin_array(struct sl_jsonwriter *w);
 void sl_jsonwriter_end_array(struct sl_jsonwriter *w);
 void sl_jsonwriter_key(struct sl_jsonwriter *w, const char *key);
+void sl_jsonwriter_key_len(struct sl_jsonwriter *w, const char *key, size_t len);
 
 /* Bytes that are not UTF-8 become U+FFFD. */
 void sl_jsonwriter_string(struct sl_jsonwriter *w, const char *text);

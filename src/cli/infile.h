@@ -1,0 +1,22 @@
+/* Input of the commands: a whole file or stdin, and lists of token ids. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define SL_INFILE_BYTES_MAX ((size_t)256 << 20)
+
+/*
+ * All bytes of path ("-": stdin), terminated, to heap memory that the caller frees. The
+ * system's error (-ENOENT, -EISDIR, ...) with the path, -E2BIG, -ENOMEM, -EINTR.
+ */
+int sl_infile_read(const char *path, char **ret_text, size_t *ret_len, struct sl_diag *diag);
+
+/*
+ * Ids separated by commas or blanks, each 0 .. n_vocab - 1; the caller frees them.
+ * -EBADMSG names what is not an id (name says where it stands), or that there is none.
+ */
+int sl_infile_parse_ids(const char *name, const char *text, size_t len, uint32_t n_vocab,
+                        int32_t **ret_ids, size_t *ret_n, struct sl_diag *diag);

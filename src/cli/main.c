@@ -1,0 +1,104 @@
+/*
+ * The command line: finds the command and hands over. The one place that sets up the
+ * process: signals, locale, standard streams.
+ */
+#include <argp.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "sluice.h"
+
+static const struct sl_command commands[] = {
+    {"run", sl_cmd_run, "MODEL [PROMPT]", "answer one prompt"},
+    {"chat", sl_cmd_chat, "MODEL", "talk with a model"},
+    {"info", sl_cmd_info, "MODEL", "what a file holds and how it would run"},
+    {"tokenize", sl_cmd_tokenize, "MODEL", "text to token ids and back"},
+    {"eval", sl_cmd_eval, "MODEL --tokens FILE", "logits and chosen experts of given ids"},
+    {"perplexity", sl_cmd_perplexity, "MODEL -f FILE", "perplexity of a text"},
+};
+
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void print_help(FILE *to)
+{
+    fputs("Usage: sluice COMMAND [ARGUMENTS]\n"
+          "Run LFM2 and LFM2-MoE language models from GGUF files.\n\n", to);
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        fprintf(to, "  %-10s %-20s %s\n", commands[i].name, commands[i].usage,
+                commands[i].summary);
+    fputs("\n  sluice COMMAND --help    options of a command\n"
+          "  sluice --version         version\n\n"
+          "Exit codes: 0 all went well, 1 failed (one line on stderr says why),\n"
+          "2 bad arguments, 130 interrupted.\n", to);
+}
+
+/* A standard stream that is closed would be taken by the next file that is opened. Put
+ * something there that fails in the same way. */
+static void fill_standard_streams(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            (void)open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY); /* takes number fd */
+}
+
+static void print_version(FILE *to, struct argp_state *state)
+{
+    fprintf(to, "sluice %s\n", sluice_version());
+}
+
+static int run_command(const struct sl_command *command, int argc, char **argv)
+{
+    char name[64];
+    int code;
+
+    (void)snprintf(name, sizeof(name), "sluice %s", command->name); /* names are short */
+    argv[1] = name;
+    sl_interrupt_install();
+    code = command->run(argc - 1, argv + 1);
+    if (fflush(stdout) != 0 && errno != EPIPE && code == SL_EXIT_OK)
+        code = SL_EXIT_FAILED; /* what was written there was reported where it failed */
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+
+    fill_standard_streams();
+    argp_err_exit_status = SL_EXIT_USAGE;
+    argp_program_version_hook = print_version;
+    signal(SIGPIPE, SIG_IGN); /* a reader that left shows as EPIPE */
+    if (!setlocale(LC_CTYPE, "") || !strcmp(setlocale(LC_CTYPE, NULL), "C"))
+        (void)setlocale(LC_CTYPE, "C.UTF-8"); /* for line editing; text is UTF-8 anyway */
+
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (!strcmp(name, commands[i].name))
+            return run_command(&commands[i], argc, argv);
+    if (!strcmp(name, "help") && argc > 2) {
+        for (size_t i = 0; i < N_COMMANDS; i++)
+            if (!strcmp(argv[2], commands[i].name)) {
+                char *help[] = {argv[0], argv[2], "--help", NULL};
+
+                return run_command(&commands[i], 3, help);
+            }
+    }
+    if (argc < 2 || !strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "-?") ||
+        !strcmp(name, "help")) {
+        print_help(stdout);
+        return fflush(stdout) == 0 ? SL_EXIT_OK : SL_EXIT_FAILED;
+    }
+    if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
+        print_version(stdout, NULL);
+        return fflush(stdout) == 0 ? SL_EXIT_OK : SL_EXIT_FAILED;
+    }
+    fprintf(stderr, "sluice: no such command: %.100s\nTry `sluice --help'.\n", name);
+    return SL_EXIT_USAGE;
+}

@@ -1,0 +1,54 @@
+/*
+ * Options that several commands share, as argp children: a command's parser hands each
+ * child its struct on ARGP_KEY_INIT (state->child_inputs). A bad value ends the program
+ * with exit code 2, as argp does for unknown options.
+ */
+#pragma once
+
+#include <argp.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sluice.h"
+
+/* -t, --cpu; -h for --help. */
+struct sl_model_args {
+    const char *path; /* set by the command's own parser */
+    struct sluice_model_opts opts;
+};
+extern const struct argp sl_options_model;
+
+/* --ctx, --kv, --chunk. */
+struct sl_session_args {
+    struct sluice_session_opts opts;
+};
+extern const struct argp sl_options_session;
+
+#define SL_OPTIONS_BIAS_MAX 256
+
+/* -n, --temp ..., --seed, --ignore-eos, --special. */
+struct sl_sampling_args {
+    uint32_t given; /* a bit for each of the fields of opts that was given */
+    struct sluice_sampler_opts opts;
+    struct sluice_logit_bias bias[SL_OPTIONS_BIAS_MAX];
+    uint32_t n_bias;
+    uint32_t n_max; /* tokens of an answer; 0: no limit but the context */
+    bool has_seed, ignore_eos, special;
+};
+extern const struct argp sl_options_sampling;
+
+/* A decimal in min..max; otherwise argp_error with the option's name. */
+uint64_t sl_options_uint(struct argp_state *state, const char *name, const char *arg,
+                         uint64_t min, uint64_t max);
+
+/*
+ * Open the model with a progress bar, and report a failure. Returns 0 or an exit code.
+ */
+int sl_options_open_model(struct sl_model_args *args, struct sluice_model **ret_model);
+
+/* The model's defaults, then what was given; a random seed if none was. bias: heap that
+ * the caller frees after making its samplers, NULL if there is none. 0 or -ENOMEM,
+ * reported. */
+int sl_options_sampler(const struct sl_sampling_args *args, const struct sluice_model *model,
+                       struct sluice_sampler_opts *ret_opts,
+                       struct sluice_logit_bias **ret_bias);

@@ -1,0 +1,24 @@
+/*
+ * A result file that appears whole or not at all: written beside its place under
+ * another name, and renamed when complete. What is not a regular file (a pipe,
+ * /dev/stdout) is written directly.
+ */
+#pragma once
+
+#include <stdio.h>
+
+#include "base/err.h"
+
+struct sl_outfile {
+    FILE *file; /* NULL: not open */
+    char *path, *aside; /* aside NULL: written directly */
+};
+
+/* Errors name the path. */
+int sl_outfile_open(struct sl_outfile *out, const char *path, struct sl_diag *diag);
+
+/* Flush to the disk and rename. On failure nothing is left behind. */
+int sl_outfile_commit(struct sl_outfile *out, struct sl_diag *diag);
+
+/* Give up: remove what was written aside. All zeroes, and after commit: does nothing. */
+void sl_outfile_done(struct sl_outfile *out);

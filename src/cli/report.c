@@ -1,0 +1,61 @@
+/* One line per message: line ends inside (of a path, say) become blanks. */
+#include "cli/report.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "cli/command.h"
+
+static void print_line(const char *prefix, const char *fmt, va_list args)
+{
+    char text[4096 + SL_DIAG_BYTES];
+
+    (void)vsnprintf(text, sizeof(text), fmt, args); /* cut is fine */
+    for (char *p = text; *p; p++)
+        if ((unsigned char)*p < 0x20)
+            *p = ' ';
+    fprintf(stderr, "%s: %s\n", prefix, text);
+}
+
+int sl_report_error(const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    print_line("sluice", fmt, args);
+    va_end(args);
+    return SL_EXIT_FAILED;
+}
+
+void sl_report_note(const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    print_line("note", fmt, args);
+    va_end(args);
+}
+
+static int failed(void)
+{
+    int code = errno;
+
+    if (code != EPIPE)
+        (void)sl_report_error("cannot write to standard output: %s", strerror(code));
+    return code ? -code : -EIO;
+}
+
+int sl_report_write(const char *text, size_t len)
+{
+    if (len && fwrite(text, 1, len, stdout) != len)
+        return failed();
+    return 0;
+}
+
+int sl_report_flush(void)
+{
+    return fflush(stdout) == 0 && !ferror(stdout) ? 0 : failed();
+}

@@ -1,0 +1,19 @@
+/* Messages to stderr, one line each. */
+#pragma once
+
+#include <stddef.h>
+
+/* "sluice: ..." to stderr. Returns SL_EXIT_FAILED, so that a command can end in it. */
+int sl_report_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* "note: ..." to stderr. */
+void sl_report_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/*
+ * Write all of text to stdout. Returns 0; -EPIPE when nobody reads any more, which is
+ * no error of ours; else the negative errno, and the failure has been reported.
+ */
+int sl_report_write(const char *text, size_t len);
+
+/* Flush stdout, with the same results. */
+int sl_report_flush(void);

@@ -1,0 +1,16 @@
+/* What a run cost, in words and in JSON. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/jsonwriter.h"
+#include "cli/generate.h"
+
+/* One line to stderr: tokens, tokens per second, GB/s of weights, memory, seed. */
+void sl_stats_print(const struct sl_generate_stats *stats, uint64_t seed);
+
+/* The same as members of the object that is being written. */
+void sl_stats_write(struct sl_jsonwriter *w, const struct sl_generate_stats *stats, uint64_t seed);
+
+/* The most memory this process has held (VmHWM), bytes; 0 if the system does not say. */
+uint64_t sl_stats_peak_bytes(void);
