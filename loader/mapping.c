@@ -33,6 +33,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -150,14 +151,18 @@ static void mark_bad(struct sl_mapping *map, uint64_t off)
                                             memory_order_relaxed, memory_order_relaxed);
 }
 
-/* Put a page of zeros in the place of the page at addr. */
+/*
+ * Put a page of zeros in the place of the page at addr. By the bare system call:
+ * nothing that someone put around the C library's mmap may run in a signal handler.
+ * Other threads may be reading that page; they fault like this one, or see zeros.
+ */
 static bool replace_page(struct sl_mapping *map, uintptr_t addr)
 {
     uintptr_t page = addr & ~(uintptr_t)(map->page_bytes - 1);
-    void *zeros = mmap((void *)page, map->page_bytes, PROT_READ,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+    long r = syscall(SYS_mmap, page, map->page_bytes, PROT_READ,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
 
-    if (zeros == MAP_FAILED)
+    if (r == -1)
         return false;
     mark_bad(map, page - (uintptr_t)map->data);
     return true;

@@ -352,7 +352,8 @@ static void warming_reads_the_range(void **state)
                                          NULL), 0);
         assert_int_equal(seen.done, WARM_BYTES); /* from the page that holds byte 5 */
         assert_int_equal(seen.total, WARM_BYTES);
-        assert_true(sl_mapping_resident(map, 0, WARM_BYTES) == 1.0);
+        /* Not 1: the system may take pages back at any time. */
+        assert_true(sl_mapping_resident(map, 0, WARM_BYTES) > 0.9);
     }
     assert_int_equal(sl_mapping_warm(map, 0, WARM_BYTES, 2, NULL, NULL, NULL), 0);
     assert_int_equal(sl_mapping_warm(map, WARM_BYTES, 0, 2, NULL, NULL, NULL), 0);
