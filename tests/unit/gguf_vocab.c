@@ -10,7 +10,8 @@
 #include "loader/gguf.h"
 
 /* NULL: missing, or no memory. */
-static struct sl_str_view *read_strings(const struct sl_gguf *gguf, const char *key, uint32_t *ret_n)
+static struct sl_str_view *read_strings(const struct sl_gguf *gguf, const char *key,
+                                        uint32_t *ret_n)
 {
     const struct sl_gguf_kv *kv = sl_gguf_kv_find(gguf, key);
     struct sl_str_view *strings;
