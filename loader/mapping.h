@@ -17,7 +17,8 @@ struct sl_mapping;
 
 /*
  * Map a regular file whole. Errors say the path: -ENOENT, -EACCES, -EISDIR, -EBADMSG
- * (empty file), -ENOTSUP (not a regular file), -ENOMEM.
+ * (empty file), -ENOTSUP (not a regular file), -E2BIG (too many are mapped), -ENOMEM,
+ * or what the system says.
  */
 int sl_mapping_open(struct sl_mapping **ret_map, const char *path, struct sl_diag *diag);
 

@@ -362,6 +362,52 @@ static void warming_reads_the_range(void **state)
     sl_mapping_unref(map);
 }
 
+/* What a user without rights to a file sees, for whom mincore says that all is cached. */
+static int warm_as_a_stranger(void)
+{
+    struct sl_mapping *map = NULL;
+    double before, after;
+
+    if (chmod(dir, 0755) < 0 || seteuid(65534) < 0)
+        return 77;
+    if (sl_mapping_open(&map, path_of("strange"), NULL) < 0)
+        return 1;
+    before = sl_mapping_resident(map, 0, WARM_BYTES);
+    if (sl_mapping_warm(map, 0, WARM_BYTES, 2, NULL, NULL, NULL) < 0)
+        return 2;
+    after = sl_mapping_resident(map, 0, WARM_BYTES);
+    printf("cached before: %.2f, after: %.2f\n", before, after);
+    sl_mapping_unref(map);
+    return after > 0.9 && before <= after ? 0 : 3;
+}
+
+static void warming_works_on_the_files_of_others(void **state)
+{
+    struct sl_mapping *map = open_file("strange", WARM_BYTES);
+    int status;
+    pid_t child;
+
+    (void)state;
+    assert_int_equal(chmod(path_of("strange"), 0444), 0);
+    assert_int_equal(fsync(sl_mapping_fd(map)), 0);
+    assert_int_equal(posix_fadvise(sl_mapping_fd(map), 0, 0, POSIX_FADV_DONTNEED), 0);
+    sl_mapping_unref(map);
+    fflush(stdout);
+    child = fork();
+    if (child == 0) {
+        status = warm_as_a_stranger();
+        fflush(stdout);
+        _exit(status);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77) {
+        print_message("skipped: only root can become somebody else\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void warming_can_be_stopped_and_says_what_failed(void **state)
 {
     struct sl_mapping *map = open_file("stop", WARM_BYTES);
@@ -410,6 +456,7 @@ int main(void)
         cmocka_unit_test(pages_that_are_gone_read_as_zeros_and_mark_the_mapping),
         cmocka_unit_test(a_shorter_file_is_noticed_without_a_fault),
         cmocka_unit_test(warming_reads_the_range),
+        cmocka_unit_test(warming_works_on_the_files_of_others),
         cmocka_unit_test(warming_can_be_stopped_and_says_what_failed),
     };
 
