@@ -10,6 +10,13 @@ static void set_one(struct sl_kernels_matmul *entry, sl_matmul_fn fn)
 
 void sl_kernels_fill_quant_avx2(struct sl_kernels *k)
 {
+    set_one(&k->matmul[SL_DTYPE_Q4_0], sl_matmul_one_q4_0_avx2);
+    set_one(&k->matmul[SL_DTYPE_Q4_1], sl_matmul_one_q4_1_avx2);
+    set_one(&k->matmul[SL_DTYPE_Q5_0], sl_matmul_one_q5_0_avx2);
+    set_one(&k->matmul[SL_DTYPE_Q5_1], sl_matmul_one_q5_1_avx2);
+    set_one(&k->matmul[SL_DTYPE_Q8_0], sl_matmul_one_q8_0_avx2);
+    set_one(&k->matmul[SL_DTYPE_IQ4_NL], sl_matmul_one_iq4_nl_avx2);
+
     set_one(&k->matmul[SL_DTYPE_Q2_K], sl_matmul_one_q2_k_avx2);
     set_one(&k->matmul[SL_DTYPE_Q3_K], sl_matmul_one_q3_k_avx2);
     set_one(&k->matmul[SL_DTYPE_Q4_K], sl_matmul_one_q4_k_avx2);

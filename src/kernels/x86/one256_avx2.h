@@ -17,13 +17,8 @@
  */
 #pragma once
 
-#include <immintrin.h>
-
-#include "base/bytes.h"
-#include "kernels/kernels.h"
+#include "kernels/x86/one_avx2.h"
 #include "tensor/block.h"
-
-#define SL_INLINE static inline __attribute__((always_inline))
 
 struct one_scales {
     __m256i scale, min; /* min: ONE_MINS only */
@@ -51,30 +46,6 @@ static const uint8_t one_spread[8][32] __attribute__((aligned(32))) = {
 #undef SPREAD
 };
 
-SL_INLINE __m256i one_load(const void *ptr)
-{
-    return _mm256_loadu_si256(ptr);
-}
-
-/* Four vectors of 8 sums to their four totals. */
-SL_INLINE __m128i one_total4(const __m256i v[4])
-{
-    __m256i t = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
-
-    return _mm_add_epi32(_mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1));
-}
-
-/* The half floats at an offset of four blocks. */
-SL_INLINE __m128 one_halves4(const uint8_t *const block[4], size_t off)
-{
-    __m128i h = _mm_cvtsi32_si128(sl_load_u16(block[0] + off));
-
-    h = _mm_insert_epi16(h, sl_load_u16(block[1] + off), 1);
-    h = _mm_insert_epi16(h, sl_load_u16(block[2] + off), 2);
-    h = _mm_insert_epi16(h, sl_load_u16(block[3] + off), 3);
-    return _mm_cvtph_ps(h);
-}
-
 /* The 16 sums of a block of x in the order of the scales. */
 SL_INLINE __m256i one_sums(const int16_t *sums)
 {
@@ -99,6 +70,7 @@ SL_INLINE __m256i one_dot(const uint8_t *block, const int8_t *xq, __m256i scale,
                             : _mm256_maddubs_epi16(q, x);
 
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, spread));
+        one_pin(&sum);
     }
     return sum;
 }
@@ -130,20 +102,6 @@ SL_INLINE __m128 one_block(__m128 acc, const uint8_t *const block[4], const stru
     return acc;
 }
 
-/* The first n of four floats. */
-SL_INLINE void one_store(float *out, __m128 v, size_t n)
-{
-    float all[4];
-
-    if (n >= 4) {
-        _mm_storeu_ps(out, v);
-        return;
-    }
-    _mm_storeu_ps(all, v);
-    for (size_t i = 0; i < n; i++)
-        out[i] = all[i];
-}
-
 SL_INLINE void one256(float *out, const void *w, size_t row_bytes, size_t n_rows,
                       const struct sl_act *x, struct one_type type)
 {
@@ -153,9 +111,9 @@ SL_INLINE void one256(float *out, const void *w, size_t row_bytes, size_t n_rows
         const uint8_t *block[4];
         __m128 acc = _mm_setzero_ps();
 
-        for (size_t i = 0; i < 4; i++)
-            block[i] = (const uint8_t *)w + (r + i < n_rows ? r + i : n_rows - 1) * row_bytes;
+        one_rows(block, w, row_bytes, n_rows, r);
         for (size_t b = 0; b < n_blocks; b++) {
+            one_prefetch(block, type.block_bytes, ONE_AHEAD_ROWS * row_bytes);
             acc = one_block(acc, block, x, b, type);
             for (int i = 0; i < 4; i++)
                 block[i] += type.block_bytes;

@@ -1,0 +1,80 @@
+/*
+ * What the AVX2 products with one token share: four rows run together, so that
+ * horizontal sums, conversions and fused steps are done once for four. Rows past
+ * the last repeat it and are not stored.
+ */
+#pragma once
+
+#include <immintrin.h>
+
+#include "base/bytes.h"
+#include "kernels/kernels.h"
+
+#define SL_INLINE static inline __attribute__((always_inline))
+
+/* How far ahead rows are asked for: 9 KiB of a Q4_K row of 2048. 4 rows were slower,
+ * 16 and 32 no faster. */
+#define ONE_AHEAD_ROWS 8
+
+SL_INLINE __m256i one_load(const void *ptr)
+{
+    return _mm256_loadu_si256(ptr);
+}
+
+/* Fixes the order of additions: gcc 12 turns a sum of eight round and keeps all eight
+ * terms on the stack meanwhile, at half the speed. */
+SL_INLINE void one_pin(__m256i *v)
+{
+    __asm__("" : "+x"(*v));
+}
+
+/* Four vectors of 8 sums to their four totals. */
+SL_INLINE __m128i one_total4(const __m256i v[4])
+{
+    __m256i t = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+
+    return _mm_add_epi32(_mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1));
+}
+
+/* The half floats at an offset of four blocks. */
+SL_INLINE __m128 one_halves4(const uint8_t *const block[4], size_t off)
+{
+    __m128i h = _mm_cvtsi32_si128(sl_load_u16(block[0] + off));
+
+    h = _mm_insert_epi16(h, sl_load_u16(block[1] + off), 1);
+    h = _mm_insert_epi16(h, sl_load_u16(block[2] + off), 2);
+    h = _mm_insert_epi16(h, sl_load_u16(block[3] + off), 3);
+    return _mm_cvtph_ps(h);
+}
+
+/* Starts of rows r .. r + 3. */
+SL_INLINE void one_rows(const uint8_t *ret_row[4], const void *w, size_t row_bytes,
+                        size_t n_rows, size_t r)
+{
+    for (size_t i = 0; i < 4; i++)
+        ret_row[i] = (const uint8_t *)w + (r + i < n_rows ? r + i : n_rows - 1) * row_bytes;
+}
+
+/* Ask for blocks of rows to come: four streams so close together are not what the
+ * hardware foresees. An address past the end is never used. */
+SL_INLINE void one_prefetch(const uint8_t *const block[4], size_t block_bytes, size_t ahead)
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        for (size_t off = 0; off < block_bytes; off += 64)
+            _mm_prefetch((const void *)((uintptr_t)block[i] + ahead + off), _MM_HINT_T0);
+}
+
+/* The first n of four floats. */
+SL_INLINE void one_store(float *out, __m128 v, size_t n)
+{
+    float all[4];
+
+    if (n >= 4) {
+        _mm_storeu_ps(out, v);
+        return;
+    }
+    _mm_storeu_ps(all, v);
+    for (size_t i = 0; i < n; i++)
+        out[i] = all[i];
+}
