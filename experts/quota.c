@@ -119,7 +119,7 @@ static void find_own(const char *root, struct hierarchy *v1, struct hierarchy *v
         path[strcspn(path, "\n")] = '\0';
         h = controllers[1] == '\0' ? v2 : has_word(controllers + 1, "cpu") ? v1 : NULL;
         if (h && strlen(path) < sizeof(h->path))
-            strcpy(h->path, path); /* fits: just checked */
+            memcpy(h->path, path, strlen(path) + 1);
     }
     free(line);
     (void)fclose(f);
@@ -158,7 +158,7 @@ static void walk_up(const char *root, const char *mount_root, const char *mount_
     base = (size_t)snprintf(folder, sizeof(folder), "%s%s", root, mount_point);
     if (base >= sizeof(folder) || base + strlen(rest) >= sizeof(folder))
         return;
-    strcpy(folder + base, rest); /* fits: just checked */
+    memcpy(folder + base, rest, strlen(rest) + 1);
     for (;;) {
         char *slash;
 
