@@ -151,7 +151,6 @@ static int generate(struct chat *chat)
         return failed(chat, sl_err_text(r));
     opts.sampling.seed += chat->n_answers++; /* another answer for /regen */
     sl_strbuf_cut(&chat->answer, 0);
-    sl_interrupt_clear();
     r = sl_generate(chat->model, chat->session, chat->seq, ids, n_ids, &opts, &chat->stats, &error);
     free(ids);
     if (chat->output_error == 0)
@@ -411,6 +410,7 @@ int sl_cmd_chat(int argc, char **argv)
     int code;
 
     argp_parse(&argp, argc, argv, 0, NULL, &args);
+    sl_interrupt_set_patience(3); /* a slow step, an impatient person: keep the conversation */
     code = open_all(&chat);
     if (code == 0) {
         sl_typed_init(&chat.typed, !args.no_color && !(no_color && *no_color), !args.no_history);

@@ -257,9 +257,9 @@ static int compute(struct eval *e)
         r = sl_interrupt_is_set() ? -ECANCELED : sluice_decode(e->session, &batch, 1, &logits);
         if (r < 0)
             break;
-        /* a short write shows when the file is committed */
-        if (e->logits.file)
-            (void)fwrite(logits, sizeof(*logits), row * n_rows, e->logits.file);
+        if (e->logits.file &&
+            fwrite(logits, sizeof(*logits), row * n_rows, e->logits.file) != row * n_rows)
+            break; /* shows when the file is committed */
         if (pos + n == e->n_ids)
             find_top(e, logits + row * (n_rows - 1));
     }
@@ -312,7 +312,8 @@ static int open_session(struct eval *e)
     int r;
 
     if (e->n_ids > 1u << 24)
-        return sl_report_error("%s: %zu token ids, more than any context", e->args->tokens, e->n_ids);
+        return sl_report_error("%s: %zu token ids, more than any context", e->args->tokens,
+                               e->n_ids);
     if (opts->n_ctx == 0)
         opts->n_ctx = (uint32_t)e->n_ids;
     if (opts->n_ctx < e->n_ids)

@@ -140,6 +140,8 @@ static int load_prompt(struct run *run)
         if (len && run->prompt[len - 1] == '\n')
             run->prompt[len - 1] = '\0';
     }
+    if (!run->prompt[0] && !run->args->raw)
+        return sl_report_error("the prompt is empty");
     r = sl_message_check_utf8("the prompt", run->prompt, &diag);
     if (r == 0 && run->args->system)
         r = sl_message_check_utf8("the system prompt", run->args->system, &diag);

@@ -161,8 +161,11 @@ done:
 const char *sl_generate_stop_name(enum sl_stop stop)
 {
     static const char *const names[] = {
-        [SL_STOP_END] = "end",       [SL_STOP_LENGTH] = "length", [SL_STOP_INTERRUPTED] = "interrupted",
-        [SL_STOP_OUTPUT] = "output", [SL_STOP_ERROR] = "error",
+        [SL_STOP_END] = "end",
+        [SL_STOP_LENGTH] = "length",
+        [SL_STOP_INTERRUPTED] = "interrupted",
+        [SL_STOP_OUTPUT] = "output",
+        [SL_STOP_ERROR] = "error",
     };
 
     return names[stop];

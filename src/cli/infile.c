@@ -63,6 +63,14 @@ static int64_t parse_id(const char *text, size_t len, size_t i, size_t *ret_end)
     return i > start && (i == len || skip_separators(text, len, i) > i) ? id : -1;
 }
 
+/* Bytes of the word at text, for a message. */
+static int word_len(const char *text)
+{
+    size_t len = strcspn(text, ", \t\r\n\v\f");
+
+    return len < 40 ? (int)len : 40;
+}
+
 int sl_infile_parse_ids(const char *name, const char *text, size_t len, uint32_t n_vocab,
                         int32_t **ret_ids, size_t *ret_n, struct sl_diag *diag)
 {
@@ -79,7 +87,7 @@ int sl_infile_parse_ids(const char *name, const char *text, size_t len, uint32_t
         if (id < 0) {
             free(ids);
             return sl_diag_set(diag, -EBADMSG, "%s: \"%.*s\" at byte %zu is not a token id", name,
-                               (int)strcspn(text + start, ", \t\r\n\v\f") % 40, text + start, start);
+                               word_len(text + start), text + start, start);
         }
         if (id >= n_vocab) {
             free(ids);

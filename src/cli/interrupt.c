@@ -9,13 +9,14 @@
 #include <stddef.h>
 
 static volatile sig_atomic_t n_interrupts;
+static volatile sig_atomic_t patience = 1;
 static struct sluice_session *_Atomic running;
 
 static void on_interrupt(int number)
 {
     struct sluice_session *session = atomic_load_explicit(&running, memory_order_acquire);
 
-    if (++n_interrupts > 1) {
+    if (++n_interrupts > patience) {
         signal(number, SIG_DFL);
         raise(number); /* delivered when this handler returns */
         return;
@@ -36,6 +37,11 @@ void sl_interrupt_set_session(struct sluice_session *session)
 {
     /* pairs with the load in on_interrupt, possibly on another thread */
     atomic_store_explicit(&running, session, memory_order_release);
+}
+
+void sl_interrupt_set_patience(int n)
+{
+    patience = n;
 }
 
 bool sl_interrupt_is_set(void)

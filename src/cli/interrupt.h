@@ -1,6 +1,6 @@
 /*
- * Ctrl-C. The first one asks: it sets a flag and stops the session's running step. A
- * second one before sl_interrupt_clear ends the program. Main thread.
+ * Ctrl-C. The first one asks: it sets a flag and stops the session's running step. If
+ * it comes again and again before sl_interrupt_clear, the program ends. Main thread.
  */
 #pragma once
 
@@ -13,6 +13,9 @@ void sl_interrupt_install(void);
 
 /* Which session's step is stopped; NULL for none. */
 void sl_interrupt_set_session(struct sluice_session *session);
+
+/* How many times are asked for; the next one ends the program. 1 at first. */
+void sl_interrupt_set_patience(int n);
 
 bool sl_interrupt_is_set(void);
 void sl_interrupt_clear(void);

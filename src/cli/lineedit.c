@@ -150,7 +150,7 @@ int sl_lineedit_read(struct sl_lineedit *e, const char *prompt, char **ret_line)
     fputs("\033[?2004h", stdout); /* bracket pastes */
     (void)fflush(stdout);
     text = el_gets(e->edit, &len);
-    fputs("\033[?2004l", stdout);
+    fputs(e->is_interrupted ? "\033[?2004l\n" : "\033[?2004l", stdout);
     (void)fflush(stdout);
     e->prompt = "";
     if (e->is_interrupted)

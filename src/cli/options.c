@@ -64,7 +64,9 @@ static error_t parse_model(int key, char *arg, struct argp_state *state)
     struct sl_model_args *args = state->input;
 
     switch (key) {
-    case 't': args->opts.n_threads = (uint32_t)sl_options_uint(state, "--threads", arg, 1, 256); break;
+    case 't':
+        args->opts.n_threads = (uint32_t)sl_options_uint(state, "--threads", arg, 1, 256);
+        break;
     case KEY_CPU:
         for (int i = 0; i < 4; i++)
             if (!strcmp(arg, levels[i])) {
@@ -116,7 +118,7 @@ static error_t parse_session(int key, char *arg, struct argp_state *state)
 static const struct argp_option session_options[] = {
     {"ctx", 'c', "N", 0, "Context in tokens (the file's, at most 32768)", 0},
     {"kv", KEY_KV, "TYPE", 0, "Type of the KV cache: f16, f32 or q8_0", 0},
-    {"chunk", KEY_CHUNK, "N", 0, "Prompt tokens per step, 1 to 2048; results do not depend on it", 0},
+    {"chunk", KEY_CHUNK, "N", 0, "Prompt tokens per step, 1 to 2048; results are the same", 0},
     {0},
 };
 const struct argp sl_options_session = {.options = session_options, .parser = parse_session};
@@ -153,7 +155,9 @@ static bool parse_setting(struct sl_sampling_args *args, int key, char *arg,
     case KEY_TOP_K: o->top_k = (uint32_t)sl_options_uint(state, "--top-k", arg, 0, 1u << 20); break;
     case KEY_TOP_P: o->top_p = option_float(state, "--top-p", arg, 0, 1); break;
     case KEY_MIN_P: o->min_p = option_float(state, "--min-p", arg, 0, 1); break;
-    case KEY_REPEAT: o->repeat_penalty = option_float(state, "--repeat-penalty", arg, 0.01, 100); break;
+    case KEY_REPEAT:
+        o->repeat_penalty = option_float(state, "--repeat-penalty", arg, 0.01, 100);
+        break;
     case KEY_PRESENCE:
         o->presence_penalty = option_float(state, "--presence-penalty", arg, -100, 100);
         break;
@@ -200,7 +204,7 @@ static const struct argp_option sampling_options[] = {
     {"presence-penalty", KEY_PRESENCE, "P", 0, "Subtract P from what was said lately; 0: off", 0},
     {"frequency-penalty", KEY_FREQUENCY, "P", 0, "... for each time it was said; 0: off", 0},
     {"repeat-last-n", KEY_LAST_N, "N", 0, "How many tokens back is lately", 0},
-    {"logit-bias", KEY_BIAS, "ID=B", 0, "Add B, or -inf, to the logit of a token; may be repeated", 0},
+    {"logit-bias", KEY_BIAS, "ID=B", 0, "Add B, or -inf, to a token's logit; may be repeated", 0},
     {"seed", KEY_SEED, "N", 0, "Seed of the draws; the same seed gives the same text (random)", 0},
     {"ignore-eos", KEY_IGNORE_EOS, NULL, 0, "Never end an answer", 0},
     {"special", KEY_SPECIAL, NULL, 0, "Show special tokens", 0},

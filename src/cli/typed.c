@@ -106,8 +106,8 @@ static int read_line(struct sl_typed *typed, bool is_first, char **ret_line)
         return read_plain(typed, is_first ? ">>> " : "... ", ret_line);
     /* \1 encloses what takes no room on the screen */
     if (typed->has_color)
-        r = sl_lineedit_read(typed->edit, is_first ? "\1\033[1;32m\1>>> \1\033[0m\1"
-                                                   : "\1\033[32m\1... \1\033[0m\1", ret_line);
+        r = sl_lineedit_read(typed->edit, is_first ? "\1\033[1;32m\1>>>\1\033[0m\1 "
+                                                   : "\1\033[32m\1...\1\033[0m\1 ", ret_line);
     else
         r = sl_lineedit_read(typed->edit, is_first ? ">>> " : "... ", ret_line);
     return r == 0 && sl_interrupt_is_set() ? -EINTR : r;
