@@ -72,9 +72,8 @@ def resolve(root, path, target):
     for base in ('', 'src/'):
         if os.path.isfile(os.path.join(root, base + target)):
             return base + target
-    own = os.path.normpath(os.path.join(os.path.dirname(path), target))
-    if layer(path) == 'tests' and os.path.isfile(os.path.join(root, own)):
-        return own
+    if layer(path) == 'tests':  # test folders may be on the include path; the compiler checks
+        return 'tests/' + target
     return None
 
 

@@ -2,8 +2,9 @@
 """Symbols of what was built: symbols.py BUILD_ROOT [--shared FILE.so] [--static FILE.a]
 [--header FILE.h]
 
-The libraries export the functions of the header and nothing else. No object of the library has mutable data
-of its own (data, bss or thread-local sections), but for what ALLOWED names with a reason.
+The libraries export the functions of the header and nothing else. No object of the library
+has mutable data of its own (data, bss or thread-local sections), but for what ALLOWED names
+with a reason.
 """
 import argparse
 import os
