@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "common.h"
-#include "faults.h"
+#include "tests/fault/faults.h"
 
 /* 0, or the first error. */
 static int run_all(const char *path, enum sluice_cpu cpu)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "common.h"
-#include "faults.h"
+#include "tests/fault/faults.h"
 
 static void generate(struct sluice_session *session, int seq, struct sluice_sampler *sampler,
                      const struct sluice_model *model, int32_t token, uint32_t n)
