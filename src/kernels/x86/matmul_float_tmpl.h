@@ -2,23 +2,28 @@
  * Products with F32, F16 and BF16 weights over v16: a template for matmul_float_avx2.c
  * and matmul_float_avx512.c, which first include their v16 header and define
  *
- *   ONE_ROWS    rows at once for one token: 4 or 8
- *   MANY_TOK    tokens at once beside MANY_ROWS rows
- *   MANY_ROWS   2 or 4
- *   ISA         the level's name, a string
+ *   ISA          the level's name, a string
+ *   ONE_ROWS     rows at once for one token: 4 or 8
+ *   MANY_TOK     tokens at once beside MANY_ROWS rows, as parts of a v16
+ *   BLOCK_TOK    tokens of a block, a multiple of MANY_TOK
+ *   BLOCK_COLS   columns of a block, a multiple of 16
  *
- * An output is one v16 accumulator over the whole row, as its definition asks; what
- * hides the latency of fma is that ONE_ROWS or MANY_ROWS * MANY_TOK of them are in
- * flight. Rows that a tile lacks repeat the last one and are not stored.
+ * An output is sixteen lanes over the whole row, as its definition asks; what hides
+ * the latency of fma is that many outputs are in flight. Lanes do not meet before the
+ * end, so `many` may take the parts of a v16 (two in AVX2) one after the other, which
+ * makes tiles wider, and may leave a row after BLOCK_COLS columns: the sums are then
+ * kept in memory. A block is BLOCK_ROWS x BLOCK_TOK outputs; BLOCK_COLS of its weights
+ * and activations stay in L2, those of one tile's tokens in L1 while all rows pass by.
  *
- * Tokens are taken in chunks whose activations stay in L2 while all rows pass by.
+ * Rows that a tile lacks repeat the last one and are not stored.
  */
 #pragma once
 
 #include "kernels/fill_float.h"
 
-/* Half of the L2 of the CPUs meant: 512 KiB (Zen 2, 3), 1 MiB (Zen 4). */
-#define CHUNK_BYTES (384 * 1024)
+#define MANY_ROWS 4
+#define BLOCK_ROWS 32
+#define PART_LANES (16 / V16_PARTS)
 
 enum elem { ELEM_F32, ELEM_F16, ELEM_BF16 };
 
@@ -31,56 +36,16 @@ SL_INLINE struct v16 load_elems(const char *row, size_t i, size_t n, enum elem t
     return v16_load_bf16_n(row + 2 * i, n);
 }
 
-/* One step of a tile: columns i .. i + n of all its rows and tokens. */
-SL_INLINE void tile_step(struct v16 acc[ONE_ROWS][MANY_TOK], const char *const *rows,
-                         const float *x, size_t n_cols, size_t i, size_t n,
-                         const int n_r, const int n_t, const enum elem type)
+SL_INLINE struct v16_part load_part(const char *row, size_t i, enum elem type)
 {
-    struct v16 w[ONE_ROWS];
-
-#pragma GCC unroll 8
-    for (int r = 0; r < n_r; r++)
-        w[r] = load_elems(rows[r], i, n, type);
-#pragma GCC unroll 8
-    for (int t = 0; t < n_t; t++) {
-        struct v16 x_t = v16_load_n(x + (size_t)t * n_cols + i, n);
-
-#pragma GCC unroll 8
-        for (int r = 0; r < n_r; r++)
-            acc[r][t] = v16_fma(w[r], x_t, acc[r][t]);
-    }
+    if (type == ELEM_F32)
+        return v16_part_load(row + 4 * i);
+    if (type == ELEM_F16)
+        return v16_part_load_f16(row + 2 * i);
+    return v16_part_load_bf16(row + 2 * i);
 }
 
-/* sums[t][r]: the products of n_r rows with n_t tokens. */
-SL_INLINE void tile(float sums[MANY_TOK][ONE_ROWS], const char *const *rows, const float *x,
-                    size_t n_cols, const int n_r, const int n_t, const enum elem type)
-{
-    struct v16 acc[ONE_ROWS][MANY_TOK];
-    size_t i = 0;
-
-#pragma GCC unroll 8
-    for (int r = 0; r < n_r; r++)
-#pragma GCC unroll 8
-        for (int t = 0; t < n_t; t++)
-            acc[r][t] = v16_zero();
-    for (; i + 16 <= n_cols; i += 16)
-        tile_step(acc, rows, x, n_cols, i, 16, n_r, n_t, type);
-    if (i < n_cols)
-        tile_step(acc, rows, x, n_cols, i, n_cols - i, n_r, n_t, type);
-
-#pragma GCC unroll 8
-    for (int t = 0; t < n_t; t++)
-#pragma GCC unroll 8
-        for (int r = 0; r < n_r; r += 4) {
-            /* a tile of two rows fills the four places with each of them twice */
-            int r2 = n_r == 2 ? 0 : 2, r3 = n_r == 2 ? 1 : 3;
-
-            _mm_storeu_ps(&sums[t][r], v16_sum4(acc[r][t], acc[r + 1][t], acc[r + r2][t],
-                                                acc[r + r3][t]));
-        }
-}
-
-/* The rows of a tile that starts at row r, of which n exist. */
+/* The rows of a tile whose first is row r of w, of which n exist. */
 SL_INLINE void tile_rows(const char **rows, const char *w, size_t row_bytes, size_t r,
                          size_t n, const int n_r)
 {
@@ -88,67 +53,160 @@ SL_INLINE void tile_rows(const char **rows, const char *w, size_t row_bytes, siz
         rows[i] = w + (r + ((size_t)i < n ? (size_t)i : n - 1)) * row_bytes;
 }
 
+SL_INLINE void one_step(struct v16 acc[ONE_ROWS], const char *const *rows, const float *x,
+                        size_t i, size_t n, const enum elem type)
+{
+    struct v16 x_i = v16_load_n(x + i, n);
+
+#pragma GCC unroll 8
+    for (int r = 0; r < ONE_ROWS; r++)
+        acc[r] = v16_fma(load_elems(rows[r], i, n, type), x_i, acc[r]);
+}
+
 SL_INLINE void matmul_one(float *out, const char *w, size_t row_bytes, size_t n_rows,
                           const struct sl_act *x, const enum elem type)
 {
-    float sums[MANY_TOK][ONE_ROWS];
-    const char *rows[ONE_ROWS];
+    const size_t n_cols = x->n_cols;
 
-    for (size_t r = 0; r < n_rows; r += ONE_ROWS) {
-        size_t n = n_rows - r < ONE_ROWS ? n_rows - r : ONE_ROWS;
+    for (size_t first = 0; first < n_rows; first += ONE_ROWS) {
+        size_t n = n_rows - first < ONE_ROWS ? n_rows - first : ONE_ROWS, i = 0;
+        const char *rows[ONE_ROWS];
+        struct v16 acc[ONE_ROWS];
+        float sums[ONE_ROWS];
 
-        tile_rows(rows, w, row_bytes, r, n, ONE_ROWS);
-        tile(sums, rows, x->f32, x->n_cols, ONE_ROWS, 1, type);
-        memcpy(out + r, sums[0], n * sizeof(float));
+        tile_rows(rows, w, row_bytes, first, n, ONE_ROWS);
+#pragma GCC unroll 8
+        for (int r = 0; r < ONE_ROWS; r++)
+            acc[r] = v16_zero();
+        for (; i + 16 <= n_cols; i += 16)
+            one_step(acc, rows, x->f32, i, 16, type);
+        if (i < n_cols)
+            one_step(acc, rows, x->f32, i, n_cols - i, type);
+#pragma GCC unroll 8
+        for (int r = 0; r < ONE_ROWS; r += 4)
+            _mm_storeu_ps(sums + r, v16_sum4(acc[r], acc[r + 1], acc[r + 2], acc[r + 3]));
+        memcpy(out + first, sums, n * sizeof(float));
     }
 }
 
-/* n_tok tokens from x with all rows. */
-SL_INLINE void matmul_chunk(float *out, size_t out_stride, const char *w, size_t row_bytes,
-                            size_t n_rows, const float *x, size_t n_tok, size_t n_cols,
-                            const enum elem type)
+/* Up to BLOCK_ROWS rows with up to BLOCK_TOK tokens. */
+struct block {
+    float *out;
+    size_t out_stride;
+    const char *w;
+    size_t row_bytes, n_rows;
+    const float *x;
+    size_t n_tok, n_cols;
+};
+
+/* The sixteen lanes of each output of a row of tiles. */
+typedef float kept_lanes[BLOCK_TOK][MANY_ROWS][16];
+
+/* Part h of the columns from .. to of a tile, onto the lanes in kept. */
+SL_INLINE void tile_part(float (*kept)[MANY_ROWS][16], const char *const *rows, const float *x,
+                         size_t n_cols, size_t from, size_t to, const int h, const int n_t,
+                         const enum elem type)
 {
-    float sums[MANY_TOK][ONE_ROWS];
-    const char *rows[MANY_ROWS];
+    struct v16_part acc[MANY_ROWS][MANY_TOK], x_t[MANY_TOK];
+    size_t i = from;
 
-    for (size_t r = 0; r < n_rows; r += MANY_ROWS) {
-        size_t n = n_rows - r < MANY_ROWS ? n_rows - r : MANY_ROWS;
-        size_t n_t;
+#pragma GCC unroll 8
+    for (int t = 0; t < n_t; t++)
+#pragma GCC unroll 4
+        for (int r = 0; r < MANY_ROWS; r++)
+            acc[r][t] = from == 0 ? v16_part_of(v16_zero(), h)
+                                  : v16_part_load(kept[t][r] + h * PART_LANES);
+    for (; i + 16 <= to; i += 16) {
+        size_t at = i + (size_t)h * PART_LANES;
 
-        tile_rows(rows, w, row_bytes, r, n, MANY_ROWS);
-        for (size_t t = 0; t < n_tok; t += n_t) {
-            const float *x_t = x + t * n_cols;
+#pragma GCC unroll 8
+        for (int t = 0; t < n_t; t++)
+            x_t[t] = v16_part_load(x + (size_t)t * n_cols + at);
+#pragma GCC unroll 4
+        for (int r = 0; r < MANY_ROWS; r++) {
+            struct v16_part w = load_part(rows[r], at, type);
 
-            if (n_tok - t >= MANY_TOK) {
-                n_t = MANY_TOK;
-                tile(sums, rows, x_t, n_cols, MANY_ROWS, MANY_TOK, type);
-            } else if (n_tok - t >= 2) {
-                n_t = 2;
-                tile(sums, rows, x_t, n_cols, MANY_ROWS, 2, type);
-            } else {
-                n_t = 1;
-                tile(sums, rows, x_t, n_cols, MANY_ROWS, 1, type);
-            }
-            for (size_t i = 0; i < n_t; i++)
-                memcpy(out + (t + i) * out_stride + r, sums[i], n * sizeof(float));
+#pragma GCC unroll 8
+            for (int t = 0; t < n_t; t++)
+                acc[r][t] = v16_part_fma(w, x_t[t], acc[r][t]);
         }
     }
+    if (i < to)
+        for (int t = 0; t < n_t; t++) {
+            struct v16 x_n = v16_load_n(x + (size_t)t * n_cols + i, to - i);
+
+            for (int r = 0; r < MANY_ROWS; r++)
+                acc[r][t] = v16_part_fma(v16_part_of(load_elems(rows[r], i, to - i, type), h),
+                                         v16_part_of(x_n, h), acc[r][t]);
+        }
+#pragma GCC unroll 8
+    for (int t = 0; t < n_t; t++)
+#pragma GCC unroll 4
+        for (int r = 0; r < MANY_ROWS; r++)
+            v16_part_store(kept[t][r] + h * PART_LANES, acc[r][t]);
+}
+
+/* The columns from .. to of the tile at row r and token t of a block. */
+SL_INLINE void tile(const struct block *b, float (*kept)[MANY_ROWS][16], size_t r, size_t t,
+                    size_t from, size_t to, const int n_t, const enum elem type)
+{
+    size_t n = b->n_rows - r < MANY_ROWS ? b->n_rows - r : MANY_ROWS;
+    const char *rows[MANY_ROWS];
+
+    tile_rows(rows, b->w, b->row_bytes, r, n, MANY_ROWS);
+#pragma GCC unroll 2
+    for (int h = 0; h < V16_PARTS; h++)
+        tile_part(kept, rows, b->x + t * b->n_cols, b->n_cols, from, to, h, n_t, type);
+    if (to < b->n_cols)
+        return;
+    for (size_t i = 0; i < (size_t)n_t; i++) {
+        float sums[MANY_ROWS];
+
+        _mm_storeu_ps(sums, v16_sum4(v16_load(kept[i][0]), v16_load(kept[i][1]),
+                                     v16_load(kept[i][2]), v16_load(kept[i][3])));
+        memcpy(b->out + (t + i) * b->out_stride + r, sums, n * sizeof(float));
+    }
+}
+
+SL_INLINE void block_cols(const struct block *b, kept_lanes *kept, size_t from, size_t to,
+                          const enum elem type)
+{
+    size_t t = 0;
+
+    for (; t + MANY_TOK <= b->n_tok; t += MANY_TOK)
+        for (size_t r = 0; r < b->n_rows; r += MANY_ROWS)
+            tile(b, kept[r / MANY_ROWS] + t, r, t, from, to, MANY_TOK, type);
+    for (; t + 2 <= b->n_tok; t += 2)
+        for (size_t r = 0; r < b->n_rows; r += MANY_ROWS)
+            tile(b, kept[r / MANY_ROWS] + t, r, t, from, to, 2, type);
+    for (; t < b->n_tok; t++)
+        for (size_t r = 0; r < b->n_rows; r += MANY_ROWS)
+            tile(b, kept[r / MANY_ROWS] + t, r, t, from, to, 1, type);
 }
 
 SL_INLINE void matmul_many(float *out, size_t out_stride, const char *w, size_t row_bytes,
                            size_t n_rows, const struct sl_act *x, const enum elem type)
 {
-    size_t n_cols = x->n_cols;
-    size_t n_chunk = CHUNK_BYTES / (n_cols * sizeof(float) * MANY_TOK) * MANY_TOK;
+    kept_lanes kept[BLOCK_ROWS / MANY_ROWS] __attribute__((aligned(64)));
+    const size_t n_cols = x->n_cols;
 
-    if (n_chunk == 0)
-        n_chunk = MANY_TOK;
-    for (size_t t = 0; t < x->n_tok; t += n_chunk) {
-        size_t n = x->n_tok - t < n_chunk ? x->n_tok - t : n_chunk;
+    for (size_t r = 0; r < n_rows; r += BLOCK_ROWS)
+        for (size_t t = 0; t < x->n_tok; t += BLOCK_TOK) {
+            struct block b = {
+                .out = out + t * out_stride + r,
+                .out_stride = out_stride,
+                .w = w + r * row_bytes,
+                .row_bytes = row_bytes,
+                .n_rows = n_rows - r < BLOCK_ROWS ? n_rows - r : BLOCK_ROWS,
+                .x = x->f32 + t * n_cols,
+                .n_tok = x->n_tok - t < BLOCK_TOK ? x->n_tok - t : BLOCK_TOK,
+                .n_cols = n_cols,
+            };
 
-        matmul_chunk(out + t * out_stride, out_stride, w, row_bytes, n_rows,
-                     x->f32 + t * n_cols, n, n_cols, type);
-    }
+            for (size_t from = 0; from < n_cols; from += BLOCK_COLS)
+                block_cols(&b, kept, from,
+                           n_cols - from < BLOCK_COLS ? n_cols : from + BLOCK_COLS, type);
+        }
 }
 
 static void one_f32(float *out, size_t out_stride, const void *w, size_t row_bytes,

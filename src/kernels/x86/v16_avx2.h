@@ -103,6 +103,43 @@ SL_INLINE struct v16 v16_load_bf16_n(const void *ptr, size_t n)
                          v16_half_of_bf16(_mm256_extracti128_si256(h, 1)) };
 }
 
+/* A v16 has two parts, its halves. */
+#define V16_PARTS 2
+
+struct v16_part {
+    __m256 v;
+};
+
+SL_INLINE struct v16_part v16_part_of(struct v16 x, int part)
+{
+    return (struct v16_part){ part == 0 ? x.lo : x.hi };
+}
+
+SL_INLINE struct v16_part v16_part_load(const void *ptr)
+{
+    return (struct v16_part){ _mm256_loadu_ps(ptr) };
+}
+
+SL_INLINE struct v16_part v16_part_load_f16(const void *ptr)
+{
+    return (struct v16_part){ _mm256_cvtph_ps(_mm_loadu_si128(ptr)) };
+}
+
+SL_INLINE struct v16_part v16_part_load_bf16(const void *ptr)
+{
+    return (struct v16_part){ v16_half_of_bf16(_mm_loadu_si128(ptr)) };
+}
+
+SL_INLINE void v16_part_store(float *ptr, struct v16_part x)
+{
+    _mm256_storeu_ps(ptr, x.v);
+}
+
+SL_INLINE struct v16_part v16_part_fma(struct v16_part a, struct v16_part b, struct v16_part c)
+{
+    return (struct v16_part){ _mm256_fmadd_ps(a.v, b.v, c.v) };
+}
+
 SL_INLINE struct v16 v16_load_i8(const void *ptr)
 {
     __m128i q = _mm_loadu_si128(ptr);

@@ -69,6 +69,44 @@ SL_INLINE struct v16 v16_load_bf16_n(const void *ptr, size_t n)
     return (struct v16){ _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)) };
 }
 
+/* A v16 has one part. */
+#define V16_PARTS 1
+
+struct v16_part {
+    __m512 v;
+};
+
+SL_INLINE struct v16_part v16_part_of(struct v16 x, int part)
+{
+    (void)part;
+    return (struct v16_part){ x.v };
+}
+
+SL_INLINE struct v16_part v16_part_load(const void *ptr)
+{
+    return (struct v16_part){ _mm512_loadu_ps(ptr) };
+}
+
+SL_INLINE struct v16_part v16_part_load_f16(const void *ptr)
+{
+    return v16_part_of(v16_load_f16_n(ptr, 16), 0);
+}
+
+SL_INLINE struct v16_part v16_part_load_bf16(const void *ptr)
+{
+    return v16_part_of(v16_load_bf16_n(ptr, 16), 0);
+}
+
+SL_INLINE void v16_part_store(float *ptr, struct v16_part x)
+{
+    _mm512_storeu_ps(ptr, x.v);
+}
+
+SL_INLINE struct v16_part v16_part_fma(struct v16_part a, struct v16_part b, struct v16_part c)
+{
+    return (struct v16_part){ _mm512_fmadd_ps(a.v, b.v, c.v) };
+}
+
 SL_INLINE struct v16 v16_load_i8(const void *ptr)
 {
     return (struct v16){ _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(ptr))) };
