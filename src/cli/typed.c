@@ -90,6 +90,8 @@ static int read_plain(struct sl_typed *typed, const char *prompt, char **ret_lin
 
         free(line);
         clearerr(stdin);
+        if (r == -EINTR && typed->is_terminal)
+            fputs("\n", stdout);
         return r;
     }
     if (len && line[len - 1] == '\n')
