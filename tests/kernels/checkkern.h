@@ -73,5 +73,5 @@ void ck_fail(struct ck *ck, const char *fmt, ...) __attribute__((format(printf, 
 /* Compare two outputs; counts the call. Returns whether they are equal. */
 bool ck_equal(struct ck *ck, const void *want, const void *got, size_t size);
 
-/* Seconds per call of fn(arg), the least of several rounds of about 50 ms. */
+/* Processor seconds per call of fn(arg), the least of several rounds of 50 ms. */
 double ck_time(void (*fn)(void *arg), void *arg);
