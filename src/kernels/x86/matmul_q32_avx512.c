@@ -28,19 +28,6 @@ INLINE size_t bytes_of_block(bool nibbles)
     return nibbles ? sizeof(struct sl_block_q4_0) : sizeof(struct sl_block_q8_0);
 }
 
-/* Weights of n blocks of one row (up to four of Q4_0, two of Q8_0), as stored; a block
- * that is not there is zero. p: the first block. */
-INLINE __m512i load_blocks(const uint8_t *p, size_t n, bool nibbles)
-{
-    const size_t step = bytes_of_block(nibbles);
-
-    p += sizeof(uint16_t);
-    if (nibbles)
-        return n == 4 ? load128x4(p, p + step, p + 2 * step, p + 3 * step)
-                      : _mm512_zextsi128_si512(load128(p));
-    return n == 2 ? load256x2(p, p + step) : _mm512_zextsi256_si512(load256(p));
-}
-
 /* Activations of one token in up to CHUNK_GROUPS groups, prepared for `one`; zero where a
  * group is not full. */
 struct chunk_32 {
@@ -55,7 +42,7 @@ struct found_32 {
     uint16_t d[CHUNK_BLOCKS][TILE_ROWS];       /* half floats, by row */
 };
 
-INLINE void prepare_chunk(struct chunk_32 *chunk, const struct sl_act *x, uint32_t t, size_t b0,
+INLINE void prepare_chunk(struct chunk_32 *chunk, const struct sl_act *x, size_t b0,
                           size_t n_blocks, bool nibbles)
 {
     const __m512i zero = _mm512_setzero_si512();
@@ -69,7 +56,7 @@ INLINE void prepare_chunk(struct chunk_32 *chunk, const struct sl_act *x, uint32
 
         memset(chunk->x[i], 0, sizeof(chunk->x[i]));
         for (size_t j = 0; j < per_vector && i * per_vector + j < n_blocks; j++) {
-            size_t b = i * per_vector + j, i_block = (b0 + b) * x->n_tok + t;
+            size_t b = i * per_vector + j, i_block = b0 + b;
             size_t len = SL_BLOCK32 / n_used;
 
             for (size_t k = 0; k < n_used; k++)
@@ -87,8 +74,11 @@ INLINE void prepare_chunk(struct chunk_32 *chunk, const struct sl_act *x, uint32
 INLINE __m512i dot_vector(const uint8_t *p, const __m512i x[2], __m512i start, bool nibbles)
 {
     const __m512i m0f = _mm512_set1_epi8(0x0f);
-    __m512i w = load_blocks(p, nibbles ? 4 : 2, nibbles);
+    const size_t step = bytes_of_block(nibbles);
+    __m512i w;
 
+    p += sizeof(uint16_t);
+    w = nibbles ? load128x4(p, p + step, p + 2 * step, p + 3 * step) : load256x2(p, p + step);
     if (!nibbles)
         return _mm512_dpbusd_epi32(start, _mm512_xor_si512(w, _mm512_set1_epi8(-128)), x[0]);
     start = _mm512_dpbusd_epi32(start, _mm512_and_si512(w, m0f), x[0]);
@@ -114,7 +104,8 @@ INLINE void find_group(struct found_32 *found, size_t row, const uint8_t *p,
     lanes[0] = add_lanes4(lanes[0], lanes[1], lanes[2], lanes[3]);
     if (nibbles) {
         /* Quarter l, dword v: block 4 v + l. */
-        const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+        const __m512i order =
+            _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
 
         lanes[0] = _mm512_permutexvar_epi32(order, lanes[0]);
         found->isum[4 * g][slot] = _mm512_castsi512_si128(lanes[0]);
@@ -123,10 +114,8 @@ INLINE void find_group(struct found_32 *found, size_t row, const uint8_t *p,
         found->isum[4 * g + 3][slot] = _mm512_extracti32x4_epi32(lanes[0], 3);
     } else {
         /* Quarters 0 and 1, dword v: block 2 v; quarters 2 and 3: block 2 v + 1. */
-        __m256i low = _mm512_castsi512_si256(lanes[0]);
-        __m256i high = _mm512_extracti64x4_epi64(lanes[0], 1);
-        __m128i even = _mm_add_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
-        __m128i odd = _mm_add_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+        __m128i even = add_halves(_mm512_castsi512_si256(lanes[0]));
+        __m128i odd = add_halves(_mm512_extracti64x4_epi64(lanes[0], 1));
 
         found->isum[2 * g][slot] = _mm_unpacklo_epi32(even, odd);
         found->isum[2 * g + 1][slot] = _mm_unpackhi_epi32(even, odd);
@@ -142,7 +131,7 @@ INLINE void find_row(struct found_32 *found, size_t row, const uint8_t *p,
     size_t g = 0;
 
     for (; (g + 1) * n_per_group <= n_blocks; g++, p += group_bytes) {
-        prefetch_ahead(p, group_bytes);
+        prefetch(p + AHEAD_BYTES, group_bytes);
         find_group(found, row, p, chunk, g, nibbles);
     }
     if (g * n_per_group < n_blocks) {
@@ -170,8 +159,8 @@ INLINE __m512 add_chunk(__m512 acc, const struct found_32 *found, const struct c
     return acc;
 }
 
-INLINE void matmul_tok(float *out, const void *w, size_t row_bytes, size_t n_rows,
-                       const struct sl_act *x, uint32_t t, bool nibbles)
+INLINE void matmul_one(float *out, const void *w, size_t row_bytes, size_t n_rows,
+                       const struct sl_act *x, bool nibbles)
 {
     const uint32_t n_blocks = x->n_cols / SL_BLOCK32;
     struct chunk_32 chunk;
@@ -179,7 +168,7 @@ INLINE void matmul_tok(float *out, const void *w, size_t row_bytes, size_t n_row
 
     for (uint32_t b = 0, n; b < n_blocks; b += n) {
         n = n_blocks - b < CHUNK_BLOCKS ? n_blocks - b : CHUNK_BLOCKS;
-        prepare_chunk(&chunk, x, t, b, n, nibbles);
+        prepare_chunk(&chunk, x, b, n, nibbles);
         for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
             const uint8_t *p = (const uint8_t *)w + r * row_bytes + b * bytes_of_block(nibbles);
             size_t n_here = n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS;
@@ -199,43 +188,24 @@ struct tile_32 {
     __m512 d[TILE_BLOCKS];
 };
 
-/* n blocks (1, or a full vector's 2 or 4) from byte off on, to block j of the tile. */
-INLINE void unpack_blocks(struct tile_32 *tile, size_t j, const struct rows16 *rows, size_t off,
-                          const size_t n, bool nibbles)
+INLINE void unpack_tile(struct tile_32 *tile, struct rows16 rows, size_t n_blocks, bool nibbles)
 {
     const __m512i m0f = _mm512_set1_epi8(0x0f);
-    __m512i v[16];
+    const __m512i m80 = _mm512_set1_epi8(-128);
 
-    for (int i = 0; i < TILE_ROWS; i++)
-        v[i] = load_blocks(rows->at[i] + off, n, nibbles);
-    transpose16(v);
-    for (size_t i = 0; i < n; i++) {
-        tile->d[j + i] = load_halves_low(rows, off + i * bytes_of_block(nibbles));
-        if (nibbles) {
-            for (size_t c = 0; c < 4; c++) {
-                __m512i both = v[4 * i + c];
+    for (size_t j = 0; j < n_blocks; j++, rows.p += bytes_of_block(nibbles)) {
+        __m512i v[8];
 
-                tile->w[j + i][c] = _mm512_and_si512(both, m0f);
-                tile->w[j + i][4 + c] = _mm512_and_si512(_mm512_srli_epi32(both, 4), m0f);
-            }
-        } else {
-            for (size_t c = 0; c < 8; c++)
-                tile->w[j + i][c] = _mm512_xor_si512(v[8 * i + c], _mm512_set1_epi8(-128));
+        tile->d[j] = load_halves(rows, 0);
+        load_dwords4(rows, sizeof(uint16_t), v);
+        if (!nibbles)
+            load_dwords4(rows, sizeof(uint16_t) + 16, v + 4);
+        for (int c = 0; c < 4; c++) {
+            tile->w[j][c] = nibbles ? _mm512_and_si512(v[c], m0f) : _mm512_xor_si512(v[c], m80);
+            tile->w[j][4 + c] = nibbles ? _mm512_and_si512(_mm512_srli_epi32(v[c], 4), m0f)
+                                        : _mm512_xor_si512(v[4 + c], m80);
         }
     }
-}
-
-INLINE void unpack_tile(struct tile_32 *tile, const struct rows16 *rows, size_t off,
-                        size_t n_blocks, bool nibbles)
-{
-    const size_t step = nibbles ? 4 : 2;
-    const size_t block_bytes = bytes_of_block(nibbles);
-    size_t j = 0;
-
-    for (; j + step <= n_blocks; j += step)
-        unpack_blocks(tile, j, rows, off + j * block_bytes, step, nibbles);
-    for (; j < n_blocks; j++)
-        unpack_blocks(tile, j, rows, off + j * block_bytes, 1, nibbles);
 }
 
 /* n_blocks of a tile with n_tok (a constant) tokens from i_block on in x. */
@@ -277,6 +247,8 @@ INLINE void any_group(float *acc, const struct tile_32 *tile, size_t n_blocks,
                       const struct sl_act *x, size_t i_block, uint32_t n_tok, bool nibbles)
 {
     switch (n_tok) {
+    case 2: group(acc, tile, n_blocks, x, i_block, 2, nibbles); break;
+    case 3: group(acc, tile, n_blocks, x, i_block, 3, nibbles); break;
     case 4: group(acc, tile, n_blocks, x, i_block, 4, nibbles); break;
     case 5: group(acc, tile, n_blocks, x, i_block, 5, nibbles); break;
     case 6: group(acc, tile, n_blocks, x, i_block, 6, nibbles); break;
@@ -286,59 +258,54 @@ INLINE void any_group(float *acc, const struct tile_32 *tile, size_t n_blocks,
     case 10: group(acc, tile, n_blocks, x, i_block, 10, nibbles); break;
     case 11: group(acc, tile, n_blocks, x, i_block, 11, nibbles); break;
     case 12: group(acc, tile, n_blocks, x, i_block, 12, nibbles); break;
-    default: __builtin_unreachable(); /* next_part, FEW_TOK_MAX */
+    default: __builtin_unreachable(); /* next_part, n_tok > 1 */
     }
 }
 
-/* The products of one tile with tokens t0 .. t0 + n_tok - 1, n_tok > FEW_TOK_MAX. */
-INLINE void tile_many(float *out, size_t out_stride, const struct rows16 *rows,
-                      const struct sl_act *x, uint32_t t0, uint32_t n_tok, bool nibbles)
+/*
+ * The products of one tile of n_rows rows at w with tokens t0 .. t0 + n_tok - 1, n_tok > 1.
+ * The rows after the tile are fetched meanwhile.
+ */
+INLINE void tile_many(float *out, size_t out_stride, const uint8_t *w, size_t row_bytes,
+                      size_t n_rows, const struct sl_act *x, uint32_t t0, uint32_t n_tok,
+                      bool nibbles)
 {
+    const size_t block_bytes = bytes_of_block(nibbles);
     const size_t n_blocks = x->n_cols / SL_BLOCK32;
     _Alignas(64) float acc[CHUNK_TOK_MAX * TILE_ROWS];
+    uint8_t pad[TILE_ROWS * TILE_BLOCKS * sizeof(struct sl_block_q8_0)];
     struct tile_32 tile;
 
     memset(acc, 0, n_tok * TILE_ROWS * sizeof(float));
     for (size_t b = 0; b < n_blocks; b += TILE_BLOCKS) {
         size_t n_here = n_blocks - b < TILE_BLOCKS ? n_blocks - b : TILE_BLOCKS;
+        size_t n_bytes = n_here * block_bytes;
+        const uint8_t *next = w + TILE_ROWS * (row_bytes + b * block_bytes);
 
-        unpack_tile(&tile, rows, b * bytes_of_block(nibbles), n_here, nibbles);
+        unpack_tile(&tile, rows16_at(w, row_bytes, n_rows, b * block_bytes, n_bytes, pad), n_here,
+                    nibbles);
         for (uint32_t t = 0, n; t < n_tok; t += n) {
             n = next_part(n_tok - t, GROUP_TOK_MAX);
+            prefetch(next, TILE_ROWS * n_bytes * n / n_tok);
+            next += TILE_ROWS * n_bytes * n / n_tok;
             any_group(acc + TILE_ROWS * t, &tile, n_here, x, b * x->n_tok + t0 + t, n, nibbles);
         }
     }
     for (uint32_t t = 0; t < n_tok; t++)
-        _mm512_mask_storeu_ps(out + t * out_stride, rows->mask, _mm512_load_ps(acc + TILE_ROWS * t));
-}
-
-INLINE void matmul_few(float *out, size_t out_stride, const void *w, size_t row_bytes,
-                       size_t n_rows, const struct sl_act *x, bool nibbles)
-{
-    const size_t step = few_rows(row_bytes);
-
-    for (size_t r = 0; r < n_rows; r += step) {
-        const uint8_t *p = (const uint8_t *)w + r * row_bytes;
-        size_t n = n_rows - r < step ? n_rows - r : step;
-
-        for (uint32_t t = 0; t < x->n_tok; t++)
-            matmul_tok(out + t * out_stride + r, p, row_bytes, n, x, t, nibbles);
-    }
+        _mm512_mask_storeu_ps(out + t * out_stride, lanes_mask(n_rows),
+                              _mm512_load_ps(acc + TILE_ROWS * t));
 }
 
 INLINE void matmul_many(float *out, size_t out_stride, const void *w, size_t row_bytes,
                         size_t n_rows, const struct sl_act *x, bool nibbles)
 {
-    if (x->n_tok <= FEW_TOK_MAX) {
-        matmul_few(out, out_stride, w, row_bytes, n_rows, x, nibbles);
-        return;
-    }
     for (uint32_t t0 = 0, n; t0 < x->n_tok; t0 += n) {
         n = next_part(x->n_tok - t0, CHUNK_TOK_MAX);
         for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
-            struct rows16 rows = rows16_at(w, row_bytes, n_rows, r);
+            size_t n_here = n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS;
 
-            tile_many(out + t0 * out_stride + r, out_stride, &rows, x, t0, n, nibbles);
+            tile_many(out + t0 * out_stride + r, out_stride, (const uint8_t *)w + r * row_bytes,
+                      row_bytes, n_here, x, t0, n, nibbles);
         }
     }
 }
@@ -346,23 +313,29 @@ INLINE void matmul_many(float *out, size_t out_stride, const void *w, size_t row
 void sl_matmul_one_q8_0_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                size_t n_rows, const struct sl_act *x)
 {
-    matmul_tok(out, w, row_bytes, n_rows, x, 0, false);
+    matmul_one(out, w, row_bytes, n_rows, x, false);
 }
 
 void sl_matmul_many_q8_0_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                 size_t n_rows, const struct sl_act *x)
 {
-    matmul_many(out, out_stride, w, row_bytes, n_rows, x, false);
+    if (x->n_tok == 1)
+        sl_matmul_one_q8_0_avx512(out, out_stride, w, row_bytes, n_rows, x);
+    else
+        matmul_many(out, out_stride, w, row_bytes, n_rows, x, false);
 }
 
 void sl_matmul_one_q4_0_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                size_t n_rows, const struct sl_act *x)
 {
-    matmul_tok(out, w, row_bytes, n_rows, x, 0, true);
+    matmul_one(out, w, row_bytes, n_rows, x, true);
 }
 
 void sl_matmul_many_q4_0_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                 size_t n_rows, const struct sl_act *x)
 {
-    matmul_many(out, out_stride, w, row_bytes, n_rows, x, true);
+    if (x->n_tok == 1)
+        sl_matmul_one_q4_0_avx512(out, out_stride, w, row_bytes, n_rows, x);
+    else
+        matmul_many(out, out_stride, w, row_bytes, n_rows, x, true);
 }

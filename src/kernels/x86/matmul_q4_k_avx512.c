@@ -4,10 +4,10 @@
  *
  * one: per row and block four vectors of 64 weights meet the activations in vpdpbusd;
  * a lane is then at most 31 * 128 * 4 and fits 16 bits, so two vectors are packed
- * and the scales applied by vpmaddwd, which needs no 32-bit multiply. The 6-bit
- * scales of sixteen rows are decoded together, a dword of each row per lane. The
- * sums of activations for the mins (13 bits) are split into 7 low bits and the rest,
- * so that vpdpbusd does them too.
+ * and the scales applied by vpmaddwd, which needs no 32-bit multiply. The mins of
+ * sixteen rows are decoded together, a dword of each row per lane; the sums of
+ * activations that they meet (13 bits) are split into 7 low bits and the rest, so
+ * that vpdpbusd does them too.
  *
  * many: a tile of 16 rows of one block is unpacked to dwords of four columns (see
  * vnni_avx512.h) and multiplied with groups of up to 12 tokens.
@@ -48,7 +48,7 @@ INLINE struct scales_k4 decode_scales(const __m512i head[4])
 
 /* Activations of one token in up to CHUNK_BLOCKS blocks, prepared for `one`. */
 struct chunk_k4 {
-    __m512i x[CHUNK_BLOCKS][4];  /* 64 elements for the low, high nibbles of each half of qs */
+    __m512i x[CHUNK_BLOCKS][4];    /* 64 elements for the low, high nibbles of each half of qs */
     int32_t sums[CHUNK_BLOCKS][4]; /* bytes: sums of 32 elements & 127 (two dwords), >> 7 */
     float d[CHUNK_BLOCKS];
 };
@@ -59,11 +59,11 @@ struct found_k4 {
     __m128i head[CHUNK_BLOCKS][TILE_ROWS];     /* d, dmin, scales, by table_slot */
 };
 
-INLINE void prepare_chunk(struct chunk_k4 *chunk, const struct sl_act *x, uint32_t t, size_t b0,
+INLINE void prepare_chunk(struct chunk_k4 *chunk, const struct sl_act *x, size_t b0,
                           size_t n_blocks)
 {
     for (size_t b = 0; b < n_blocks; b++) {
-        size_t i_block = (b0 + b) * x->n_tok + t;
+        size_t i_block = b0 + b;
         const int8_t *q = x->q + i_block * SL_BLOCK256;
         __m256i sums = _mm256_madd_epi16(load256(x->sums + i_block * 16), _mm256_set1_epi16(1));
         __m128i low = _mm256_cvtepi32_epi8(_mm256_and_si256(sums, _mm256_set1_epi32(127)));
@@ -157,7 +157,7 @@ INLINE void find_row(struct found_k4 *found, size_t slot, const uint8_t *p,
         for (size_t i = 0; i < 4; i++, p += block_bytes) {
             __m128i head = load128(p);
 
-            prefetch_ahead(p, block_bytes);
+            prefetch(p + AHEAD_BYTES, block_bytes);
             found->head[b + i][slot] = head;
             lanes[i] = dot_block(p, chunk->x[b + i], head, fifth);
         }
@@ -169,7 +169,7 @@ INLINE void find_row(struct found_k4 *found, size_t slot, const uint8_t *p,
         for (size_t i = 0; b + i < n_blocks; i++, p += block_bytes) {
             __m128i head = load128(p);
 
-            prefetch_ahead(p, block_bytes);
+            prefetch(p + AHEAD_BYTES, block_bytes);
             found->head[b + i][slot] = head;
             lanes[i] = dot_block(p, chunk->x[b + i], head, fifth);
         }
@@ -209,8 +209,8 @@ INLINE __m512 add_chunk(__m512 acc, const struct found_k4 *found, const struct c
     return acc;
 }
 
-INLINE void matmul_tok(float *out, const void *w, size_t row_bytes, size_t n_rows,
-                       const struct sl_act *x, uint32_t t, bool fifth)
+INLINE void matmul_one(float *out, const void *w, size_t row_bytes, size_t n_rows,
+                       const struct sl_act *x, bool fifth)
 {
     const size_t block_bytes = fifth ? sizeof(struct sl_block_q5_k) : sizeof(struct sl_block_q4_k);
     const uint32_t n_blocks = x->n_cols / SL_BLOCK256;
@@ -219,7 +219,7 @@ INLINE void matmul_tok(float *out, const void *w, size_t row_bytes, size_t n_row
 
     for (uint32_t b = 0, n; b < n_blocks; b += n) {
         n = next_part(n_blocks - b, CHUNK_BLOCKS);
-        prepare_chunk(&chunk, x, t, b, n);
+        prepare_chunk(&chunk, x, b, n);
         for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
             const uint8_t *p = (const uint8_t *)w + r * row_bytes + b * block_bytes;
             size_t n_here = n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS;
@@ -241,13 +241,13 @@ struct tile_k4 {
     __m512 d, dmin;
 };
 
-INLINE void unpack_scales(struct tile_k4 *tile, const struct rows16 *rows, size_t off)
+INLINE void unpack_scales(struct tile_k4 *tile, struct rows16 rows)
 {
     const __m512i byte = _mm512_set1_epi32(0xff);
     __m512i head[4];
     struct scales_k4 s;
 
-    load_dwords4(rows, off, head);
+    load_dwords4(rows, 0, head);
     s = decode_scales(head);
 
     for (int j = 0; j < 4; j++) {
@@ -263,47 +263,42 @@ INLINE void unpack_scales(struct tile_k4 *tile, const struct rows16 *rows, size_
     tile->dmin = s.dmin;
 }
 
-/* Sub-blocks 4 half .. 4 half + 3; qh[c]: dword c of the sixteen rows' qh. */
-INLINE void unpack_half(struct tile_k4 *tile, const struct rows16 *rows, size_t off, int half,
-                        const __m512i qh[8], bool fifth)
+/* Columns 64 p + 16 m .. + 15, 64 p + 32 + 16 m .. + 15, from the low and high nibbles. */
+INLINE void unpack_part(struct tile_k4 *tile, struct rows16 rows, size_t p, size_t m, bool fifth)
 {
     const __m512i m0f = _mm512_set1_epi8(0x0f);
     const __m512i m10 = _mm512_set1_epi8(0x10);
-    __m512i v[16];
+    const size_t off = fifth ? offsetof(struct sl_block_q5_k, qs)
+                             : offsetof(struct sl_block_q4_k, qs);
+    const __m512i by_even = _mm512_set1_epi32((36 - 2 * (int)p) % 32);
+    const __m512i by_odd = _mm512_set1_epi32((35 - 2 * (int)p) % 32);
+    __m512i v[4], qh[4];
 
-    for (int i = 0; i < TILE_ROWS; i++)
-        v[i] = load512(rows->at[i] + off + 64 * half);
-    transpose16(v);
-    for (int i = 0; i < 16; i++) {
-        int j = 4 * half + 2 * (i / 8), c = i % 8;
-        __m512i even = _mm512_and_si512(v[i], m0f);
-        __m512i odd = _mm512_and_si512(_mm512_srli_epi32(v[i], 4), m0f);
+    load_dwords4(rows, off + 32 * p + 16 * m, v);
+    if (fifth)
+        load_dwords4(rows, offsetof(struct sl_block_q5_k, qh) + 16 * m, qh);
+    for (int c = 0; c < 4; c++) {
+        __m512i even = _mm512_and_si512(v[c], m0f);
+        __m512i odd = _mm512_and_si512(_mm512_srli_epi32(v[c], 4), m0f);
 
         if (fifth) {
-            __m512i bit_even = _mm512_rolv_epi32(qh[c], _mm512_set1_epi32((36 - j) % 32));
-            __m512i bit_odd = _mm512_rolv_epi32(qh[c], _mm512_set1_epi32((35 - j) % 32));
+            __m512i bit_even = _mm512_rolv_epi32(qh[c], by_even);
+            __m512i bit_odd = _mm512_rolv_epi32(qh[c], by_odd);
 
             even = _mm512_ternarylogic_epi32(even, bit_even, m10, 0xf8);
             odd = _mm512_ternarylogic_epi32(odd, bit_odd, m10, 0xf8);
         }
-        tile->w[j][c] = even;
-        tile->w[j + 1][c] = odd;
+        tile->w[2 * p][4 * m + c] = even;
+        tile->w[2 * p + 1][4 * m + c] = odd;
     }
 }
 
-INLINE void unpack_tile(struct tile_k4 *tile, const struct rows16 *rows, size_t off, bool fifth)
+INLINE void unpack_tile(struct tile_k4 *tile, struct rows16 rows, bool fifth)
 {
-    __m512i qh[8] = { 0 };
-    size_t qs_off = off + 16;
-
-    unpack_scales(tile, rows, off);
-    if (fifth) {
-        load_dwords4(rows, off + 16, qh);
-        load_dwords4(rows, off + 32, qh + 4);
-        qs_off += sizeof(((struct sl_block_q5_k *)0)->qh);
-    }
-    unpack_half(tile, rows, qs_off, 0, qh, fifth);
-    unpack_half(tile, rows, qs_off, 1, qh, fifth);
+    unpack_scales(tile, rows);
+    for (size_t m = 0; m < 2; m++)
+        for (size_t p = 0; p < 4; p++)
+            unpack_part(tile, rows, p, m, fifth);
 }
 
 /* One tile of one block with n_tok (a constant) tokens from i_block on in x. */
@@ -356,6 +351,8 @@ static void any_group(float *acc, const struct tile_k4 *tile, const struct sl_ac
                       size_t i_block, uint32_t n_tok)
 {
     switch (n_tok) {
+    case 2: group(acc, tile, x, i_block, 2); break;
+    case 3: group(acc, tile, x, i_block, 3); break;
     case 4: group(acc, tile, x, i_block, 4); break;
     case 5: group(acc, tile, x, i_block, 5); break;
     case 6: group(acc, tile, x, i_block, 6); break;
@@ -365,57 +362,51 @@ static void any_group(float *acc, const struct tile_k4 *tile, const struct sl_ac
     case 10: group(acc, tile, x, i_block, 10); break;
     case 11: group(acc, tile, x, i_block, 11); break;
     case 12: group(acc, tile, x, i_block, 12); break;
-    default: __builtin_unreachable(); /* next_part, FEW_TOK_MAX */
+    default: __builtin_unreachable(); /* next_part, n_tok > 1 */
     }
 }
 
-/* The products of one tile with tokens t0 .. t0 + n_tok - 1, n_tok > FEW_TOK_MAX. */
-INLINE void tile_many(float *out, size_t out_stride, const struct rows16 *rows,
-                      const struct sl_act *x, uint32_t t0, uint32_t n_tok, bool fifth)
+/*
+ * The products of one tile of n_rows rows at w with tokens t0 .. t0 + n_tok - 1, n_tok > 1.
+ * The rows after the tile are fetched meanwhile.
+ */
+INLINE void tile_many(float *out, size_t out_stride, const uint8_t *w, size_t row_bytes,
+                      size_t n_rows, const struct sl_act *x, uint32_t t0, uint32_t n_tok,
+                      bool fifth)
 {
     const size_t block_bytes = fifth ? sizeof(struct sl_block_q5_k) : sizeof(struct sl_block_q4_k);
     _Alignas(64) float acc[CHUNK_TOK_MAX * TILE_ROWS];
+    uint8_t pad[TILE_ROWS * sizeof(struct sl_block_q5_k)];
     struct tile_k4 tile;
 
     memset(acc, 0, n_tok * TILE_ROWS * sizeof(float));
     for (size_t b = 0; b < x->n_cols / SL_BLOCK256; b++) {
-        unpack_tile(&tile, rows, b * block_bytes, fifth);
+        const uint8_t *next = w + TILE_ROWS * (row_bytes + b * block_bytes);
+
+        unpack_tile(&tile,
+                    rows16_at(w, row_bytes, n_rows, b * block_bytes, block_bytes, pad), fifth);
         for (uint32_t t = 0, n; t < n_tok; t += n) {
             n = next_part(n_tok - t, GROUP_TOK_MAX);
+            prefetch(next, TILE_ROWS * block_bytes * n / n_tok);
+            next += TILE_ROWS * block_bytes * n / n_tok;
             any_group(acc + TILE_ROWS * t, &tile, x, b * x->n_tok + t0 + t, n);
         }
     }
     for (uint32_t t = 0; t < n_tok; t++)
-        _mm512_mask_storeu_ps(out + t * out_stride, rows->mask, _mm512_load_ps(acc + TILE_ROWS * t));
-}
-
-INLINE void matmul_few(float *out, size_t out_stride, const void *w, size_t row_bytes,
-                       size_t n_rows, const struct sl_act *x, bool fifth)
-{
-    const size_t step = few_rows(row_bytes);
-
-    for (size_t r = 0; r < n_rows; r += step) {
-        const uint8_t *p = (const uint8_t *)w + r * row_bytes;
-        size_t n = n_rows - r < step ? n_rows - r : step;
-
-        for (uint32_t t = 0; t < x->n_tok; t++)
-            matmul_tok(out + t * out_stride + r, p, row_bytes, n, x, t, fifth);
-    }
+        _mm512_mask_storeu_ps(out + t * out_stride, lanes_mask(n_rows),
+                              _mm512_load_ps(acc + TILE_ROWS * t));
 }
 
 INLINE void matmul_many(float *out, size_t out_stride, const void *w, size_t row_bytes,
                         size_t n_rows, const struct sl_act *x, bool fifth)
 {
-    if (x->n_tok <= FEW_TOK_MAX) {
-        matmul_few(out, out_stride, w, row_bytes, n_rows, x, fifth);
-        return;
-    }
     for (uint32_t t0 = 0, n; t0 < x->n_tok; t0 += n) {
         n = next_part(x->n_tok - t0, CHUNK_TOK_MAX);
         for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
-            struct rows16 rows = rows16_at(w, row_bytes, n_rows, r);
+            size_t n_here = n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS;
 
-            tile_many(out + t0 * out_stride + r, out_stride, &rows, x, t0, n, fifth);
+            tile_many(out + t0 * out_stride + r, out_stride, (const uint8_t *)w + r * row_bytes,
+                      row_bytes, n_here, x, t0, n, fifth);
         }
     }
 }
@@ -423,23 +414,29 @@ INLINE void matmul_many(float *out, size_t out_stride, const void *w, size_t row
 void sl_matmul_one_q4_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                size_t n_rows, const struct sl_act *x)
 {
-    matmul_tok(out, w, row_bytes, n_rows, x, 0, false);
+    matmul_one(out, w, row_bytes, n_rows, x, false);
 }
 
 void sl_matmul_many_q4_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                 size_t n_rows, const struct sl_act *x)
 {
-    matmul_many(out, out_stride, w, row_bytes, n_rows, x, false);
+    if (x->n_tok == 1)
+        sl_matmul_one_q4_k_avx512(out, out_stride, w, row_bytes, n_rows, x);
+    else
+        matmul_many(out, out_stride, w, row_bytes, n_rows, x, false);
 }
 
 void sl_matmul_one_q5_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                size_t n_rows, const struct sl_act *x)
 {
-    matmul_tok(out, w, row_bytes, n_rows, x, 0, true);
+    matmul_one(out, w, row_bytes, n_rows, x, true);
 }
 
 void sl_matmul_many_q5_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                 size_t n_rows, const struct sl_act *x)
 {
-    matmul_many(out, out_stride, w, row_bytes, n_rows, x, true);
+    if (x->n_tok == 1)
+        sl_matmul_one_q5_k_avx512(out, out_stride, w, row_bytes, n_rows, x);
+    else
+        matmul_many(out, out_stride, w, row_bytes, n_rows, x, true);
 }

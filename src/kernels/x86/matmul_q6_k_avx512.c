@@ -35,14 +35,14 @@ struct found_k6 {
     uint16_t d[CHUNK_BLOCKS][TILE_ROWS];       /* half floats, by row */
 };
 
-INLINE void prepare_chunk(struct chunk_k6 *chunk, const struct sl_act *x, uint32_t t, size_t b0,
+INLINE void prepare_chunk(struct chunk_k6 *chunk, const struct sl_act *x, size_t b0,
                           size_t n_blocks)
 {
     const __m512i zero = _mm512_setzero_si512();
     const __m512i by32 = _mm512_set1_epi8(32);
 
     for (size_t b = 0; b < n_blocks; b++) {
-        size_t i_block = (b0 + b) * x->n_tok + t;
+        size_t i_block = b0 + b;
 
         chunk->d[b] = x->d[i_block];
         for (int i = 0; i < 4; i++) {
@@ -105,7 +105,7 @@ INLINE void find_row(struct found_k6 *found, size_t row, const uint8_t *p,
         for (size_t i = 0; i < 4; i++, p += BLOCK_BYTES) {
             if (b + i == n_blocks)
                 break;
-            prefetch_ahead(p, BLOCK_BYTES);
+            prefetch(p + AHEAD_BYTES, BLOCK_BYTES);
             memcpy(&found->d[b + i][row], p + OFF_D, sizeof(uint16_t));
             lanes[i] = dot_block(p, chunk->x[b + i], chunk->start[b + i]);
         }
@@ -131,8 +131,8 @@ INLINE __m512 add_chunk(__m512 acc, const struct found_k6 *found, const struct c
     return acc;
 }
 
-static void matmul_tok(float *out, const void *w, size_t row_bytes, size_t n_rows,
-                       const struct sl_act *x, uint32_t t)
+static void matmul_one(float *out, const void *w, size_t row_bytes, size_t n_rows,
+                       const struct sl_act *x)
 {
     const uint32_t n_blocks = x->n_cols / SL_BLOCK256;
     struct chunk_k6 chunk;
@@ -140,7 +140,7 @@ static void matmul_tok(float *out, const void *w, size_t row_bytes, size_t n_row
 
     for (uint32_t b = 0, n; b < n_blocks; b += n) {
         n = next_part(n_blocks - b, CHUNK_BLOCKS);
-        prepare_chunk(&chunk, x, t, b, n);
+        prepare_chunk(&chunk, x, b, n);
         for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
             const uint8_t *p = (const uint8_t *)w + r * row_bytes + b * BLOCK_BYTES;
             size_t n_here = n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS;
@@ -162,12 +162,12 @@ struct tile_k6 {
     __m512 d;
 };
 
-INLINE void unpack_scales(struct tile_k6 *tile, const struct rows16 *rows, size_t off)
+INLINE void unpack_scales(struct tile_k6 *tile, struct rows16 rows)
 {
     const __m512i minus32 = _mm512_set1_epi16(-32);
     __m512i s[4];
 
-    load_dwords4(rows, off + OFF_SCALES, s);
+    load_dwords4(rows, OFF_SCALES, s);
     for (int j = 0; j < 16; j++)
         tile->sc[j] = _mm512_srai_epi32(_mm512_slli_epi32(s[j / 4], 24 - 8 * (j % 4)), 24);
     for (int j = 0; j < 8; j++) {
@@ -176,44 +176,42 @@ INLINE void unpack_scales(struct tile_k6 *tile, const struct rows16 *rows, size_
 
         tile->sc32[j] = _mm512_mullo_epi16(pair, minus32);
     }
-    tile->d = load_halves_high(rows, off + OFF_D);
+    tile->d = load_halves(rows, OFF_D);
 }
 
-/* Elements 128 half .. 128 half + 127; qh[c]: dword c of the 16 rows' 32 bytes of qh. */
-INLINE void unpack_half(struct tile_k6 *tile, const struct rows16 *rows, size_t off, int half,
-                        const __m512i qh[8])
+/* Columns 128 half + 32 g + 16 m .. + 15 for g = 0 .. 3. */
+INLINE void unpack_part(struct tile_k6 *tile, struct rows16 rows, size_t half, size_t m)
 {
     const __m512i m0f = _mm512_set1_epi8(0x0f);
     const __m512i m30 = _mm512_set1_epi8(0x30);
-    __m512i v[16];
+    const size_t j = 8 * half + m;
+    __m512i a[4], b[4], qh[4];
 
-    for (int i = 0; i < TILE_ROWS; i++)
-        v[i] = load512(rows->at[i] + off + 64 * half);
-    transpose16(v);
-    for (int i = 0; i < 8; i++) {
-        int j = 8 * half + i / 4, c = i % 4;
-        __m512i low0 = _mm512_and_si512(v[i], m0f);
-        __m512i low1 = _mm512_and_si512(v[8 + i], m0f);
-        __m512i low2 = _mm512_and_si512(_mm512_srli_epi32(v[i], 4), m0f);
-        __m512i low3 = _mm512_and_si512(_mm512_srli_epi32(v[8 + i], 4), m0f);
+    load_dwords4(rows, 64 * half + 16 * m, a);
+    load_dwords4(rows, 64 * half + 32 + 16 * m, b);
+    load_dwords4(rows, OFF_QH + 32 * half + 16 * m, qh);
+    for (int c = 0; c < 4; c++) {
+        __m512i low0 = _mm512_and_si512(a[c], m0f);
+        __m512i low1 = _mm512_and_si512(b[c], m0f);
+        __m512i low2 = _mm512_and_si512(_mm512_srli_epi32(a[c], 4), m0f);
+        __m512i low3 = _mm512_and_si512(_mm512_srli_epi32(b[c], 4), m0f);
+        __m512i high0 = _mm512_slli_epi32(qh[c], 4);
+        __m512i high1 = _mm512_slli_epi32(qh[c], 2);
+        __m512i high3 = _mm512_srli_epi32(qh[c], 2);
 
-        tile->w[j][c] = _mm512_ternarylogic_epi32(low0, _mm512_slli_epi32(qh[i], 4), m30, 0xf8);
-        tile->w[j + 2][c] = _mm512_ternarylogic_epi32(low1, _mm512_slli_epi32(qh[i], 2), m30, 0xf8);
-        tile->w[j + 4][c] = _mm512_ternarylogic_epi32(low2, qh[i], m30, 0xf8);
-        tile->w[j + 6][c] = _mm512_ternarylogic_epi32(low3, _mm512_srli_epi32(qh[i], 2), m30, 0xf8);
+        tile->w[j][c] = _mm512_ternarylogic_epi32(low0, high0, m30, 0xf8);
+        tile->w[j + 2][c] = _mm512_ternarylogic_epi32(low1, high1, m30, 0xf8);
+        tile->w[j + 4][c] = _mm512_ternarylogic_epi32(low2, qh[c], m30, 0xf8);
+        tile->w[j + 6][c] = _mm512_ternarylogic_epi32(low3, high3, m30, 0xf8);
     }
 }
 
-INLINE void unpack_tile(struct tile_k6 *tile, const struct rows16 *rows, size_t off)
+INLINE void unpack_tile(struct tile_k6 *tile, struct rows16 rows)
 {
-    __m512i qh[16];
-
-    unpack_scales(tile, rows, off);
-    for (int i = 0; i < TILE_ROWS; i++)
-        qh[i] = load512(rows->at[i] + off + OFF_QH);
-    transpose16(qh);
-    unpack_half(tile, rows, off, 0, qh);
-    unpack_half(tile, rows, off, 1, qh + 8);
+    unpack_scales(tile, rows);
+    for (size_t half = 0; half < 2; half++)
+        for (size_t m = 0; m < 2; m++)
+            unpack_part(tile, rows, half, m);
 }
 
 /* One tile of one block with n_tok (a constant) tokens from i_block on in x. */
@@ -264,6 +262,8 @@ static void any_group(float *acc, const struct tile_k6 *tile, const struct sl_ac
                       size_t i_block, uint32_t n_tok)
 {
     switch (n_tok) {
+    case 2: group(acc, tile, x, i_block, 2); break;
+    case 3: group(acc, tile, x, i_block, 3); break;
     case 4: group(acc, tile, x, i_block, 4); break;
     case 5: group(acc, tile, x, i_block, 5); break;
     case 6: group(acc, tile, x, i_block, 6); break;
@@ -273,62 +273,58 @@ static void any_group(float *acc, const struct tile_k6 *tile, const struct sl_ac
     case 10: group(acc, tile, x, i_block, 10); break;
     case 11: group(acc, tile, x, i_block, 11); break;
     case 12: group(acc, tile, x, i_block, 12); break;
-    default: __builtin_unreachable(); /* next_part, FEW_TOK_MAX */
+    default: __builtin_unreachable(); /* next_part, n_tok > 1 */
     }
 }
 
-/* The products of one tile with tokens t0 .. t0 + n_tok - 1, n_tok > FEW_TOK_MAX. */
-INLINE void tile_many(float *out, size_t out_stride, const struct rows16 *rows,
-                      const struct sl_act *x, uint32_t t0, uint32_t n_tok)
+/*
+ * The products of one tile of n_rows rows at w with tokens t0 .. t0 + n_tok - 1, n_tok > 1.
+ * The rows after the tile are fetched meanwhile.
+ */
+INLINE void tile_many(float *out, size_t out_stride, const uint8_t *w, size_t row_bytes,
+                      size_t n_rows, const struct sl_act *x, uint32_t t0, uint32_t n_tok)
 {
     _Alignas(64) float acc[CHUNK_TOK_MAX * TILE_ROWS];
+    uint8_t pad[TILE_ROWS * BLOCK_BYTES];
     struct tile_k6 tile;
 
     memset(acc, 0, n_tok * TILE_ROWS * sizeof(float));
     for (size_t b = 0; b < x->n_cols / SL_BLOCK256; b++) {
-        unpack_tile(&tile, rows, b * BLOCK_BYTES);
+        const uint8_t *next = w + TILE_ROWS * (row_bytes + b * BLOCK_BYTES);
+
+        unpack_tile(&tile, rows16_at(w, row_bytes, n_rows, b * BLOCK_BYTES, BLOCK_BYTES, pad));
         for (uint32_t t = 0, n; t < n_tok; t += n) {
             n = next_part(n_tok - t, GROUP_TOK_MAX);
+            prefetch(next, TILE_ROWS * BLOCK_BYTES * n / n_tok);
+            next += TILE_ROWS * BLOCK_BYTES * n / n_tok;
             any_group(acc + TILE_ROWS * t, &tile, x, b * x->n_tok + t0 + t, n);
         }
     }
     for (uint32_t t = 0; t < n_tok; t++)
-        _mm512_mask_storeu_ps(out + t * out_stride, rows->mask, _mm512_load_ps(acc + TILE_ROWS * t));
-}
-
-static void matmul_few(float *out, size_t out_stride, const void *w, size_t row_bytes,
-                       size_t n_rows, const struct sl_act *x)
-{
-    const size_t step = few_rows(row_bytes);
-
-    for (size_t r = 0; r < n_rows; r += step) {
-        const uint8_t *p = (const uint8_t *)w + r * row_bytes;
-        size_t n = n_rows - r < step ? n_rows - r : step;
-
-        for (uint32_t t = 0; t < x->n_tok; t++)
-            matmul_tok(out + t * out_stride + r, p, row_bytes, n, x, t);
-    }
+        _mm512_mask_storeu_ps(out + t * out_stride, lanes_mask(n_rows),
+                              _mm512_load_ps(acc + TILE_ROWS * t));
 }
 
 void sl_matmul_one_q6_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                size_t n_rows, const struct sl_act *x)
 {
-    matmul_tok(out, w, row_bytes, n_rows, x, 0);
+    matmul_one(out, w, row_bytes, n_rows, x);
 }
 
 void sl_matmul_many_q6_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                 size_t n_rows, const struct sl_act *x)
 {
-    if (x->n_tok <= FEW_TOK_MAX) {
-        matmul_few(out, out_stride, w, row_bytes, n_rows, x);
+    if (x->n_tok == 1) {
+        sl_matmul_one_q6_k_avx512(out, out_stride, w, row_bytes, n_rows, x);
         return;
     }
     for (uint32_t t0 = 0, n; t0 < x->n_tok; t0 += n) {
         n = next_part(x->n_tok - t0, CHUNK_TOK_MAX);
         for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
-            struct rows16 rows = rows16_at(w, row_bytes, n_rows, r);
+            size_t n_here = n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS;
 
-            tile_many(out + t0 * out_stride + r, out_stride, &rows, x, t0, n);
+            tile_many(out + t0 * out_stride + r, out_stride, (const uint8_t *)w + r * row_bytes,
+                      row_bytes, n_here, x, t0, n);
         }
     }
 }

@@ -1,6 +1,7 @@
 /*
- * What the AVX-512 products of quantised weights share: sixteen weight rows side by
- * side, one in each 32-bit lane. Private to the *_avx512.c files of this folder.
+ * What the AVX-512 products of quantised weights share. Results are made for sixteen
+ * rows at a time, one in each 32-bit lane. Private to the *_avx512.c files of this
+ * folder.
  *
  * `one` (decode) must read at the speed of memory, so it walks the rows one after the
  * other, each from end to end, and prefetches a little ahead on the same line. What it
@@ -27,32 +28,17 @@
 #define GROUP_TOK_MAX 12
 /* Tokens for which one unpacked tile serves: 256 of 2048 columns fill half of a 1 MiB L2. */
 #define CHUNK_TOK_MAX 256
-/* Up to here rows are read once per token, the later times from L2: cheaper than a tile. */
-#define FEW_TOK_MAX 6
-#define FEW_BYTES (256 << 10)
 /* How far ahead `one` prefetches: 2 KiB gave 13 GB/s (Q4_K, one core), 4 KiB 19, 8 KiB and
  * 16 KiB 23. */
 #define AHEAD_BYTES 8192
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* Start of the next block in each row of a tile. Rows that do not exist repeat the last. */
+/* Sixteen rows: the same place in each, stride bytes apart. */
 struct rows16 {
-    const uint8_t *at[TILE_ROWS];
-    const uint8_t *next; /* what to prefetch while working: the tile after this one */
-    __mmask16 mask;      /* rows that exist */
+    const uint8_t *p;
+    size_t stride;
 };
-
-INLINE struct rows16 rows16_at(const void *w, size_t row_bytes, size_t n_rows, size_t row)
-{
-    size_t n = n_rows - row < TILE_ROWS ? n_rows - row : TILE_ROWS;
-    struct rows16 rows = { .mask = (__mmask16)((1u << n) - 1) };
-
-    for (size_t i = 0; i < TILE_ROWS; i++)
-        rows.at[i] = (const uint8_t *)w + (row + (i < n ? i : n - 1)) * row_bytes;
-    rows.next = row + TILE_ROWS < n_rows ? rows.at[0] + TILE_ROWS * row_bytes : rows.at[0];
-    return rows;
-}
 
 INLINE __m512i load512(const void *ptr)
 {
@@ -117,73 +103,27 @@ INLINE void transpose_dwords4(__m512i a, __m512i b, __m512i c, __m512i d, __m512
 
 /*
  * The 16 bytes at offset off of every row, as dwords: ret[i] holds dword i of the 16
- * rows, in order. 12 inserts and 8 unpacks.
+ * rows, in order. 12 inserts from memory and 8 unpacks; whole 64-byte vectors would
+ * take 64 shuffles for 64 bytes and twice as many registers.
  */
-INLINE void load_dwords4(const struct rows16 *rows, size_t off, __m512i ret[4])
+INLINE void load_dwords4(struct rows16 rows, size_t off, __m512i ret[4])
 {
-    const uint8_t *const *at = rows->at;
-    __m512i a = load128x4(at[0] + off, at[4] + off, at[8] + off, at[12] + off);
-    __m512i b = load128x4(at[1] + off, at[5] + off, at[9] + off, at[13] + off);
-    __m512i c = load128x4(at[2] + off, at[6] + off, at[10] + off, at[14] + off);
-    __m512i d = load128x4(at[3] + off, at[7] + off, at[11] + off, at[15] + off);
+    const size_t s = rows.stride;
+    const uint8_t *p0 = rows.p + off, *p4 = p0 + 4 * s, *p8 = p4 + 4 * s, *p12 = p8 + 4 * s;
 
-    transpose_dwords4(a, b, c, d, ret);
+    transpose_dwords4(load128x4(p0, p4, p8, p12), load128x4(p0 + s, p4 + s, p8 + s, p12 + s),
+                      load128x4(p0 + 2 * s, p4 + 2 * s, p8 + 2 * s, p12 + 2 * s),
+                      load128x4(p0 + 3 * s, p4 + 3 * s, p8 + 3 * s, p12 + 3 * s), ret);
 }
 
-/* The half floats at offset off of every row; 16 bytes from there are readable. */
-INLINE __m512 load_halves_low(const struct rows16 *rows, size_t off)
+/* The half floats at offset off of every row. */
+INLINE __m512 load_halves(struct rows16 rows, size_t off)
 {
-    __m128i x[8], y[4];
+    uint16_t halves[TILE_ROWS];
 
-    for (int i = 0; i < 8; i++)
-        x[i] = _mm_unpacklo_epi16(load128(rows->at[2 * i] + off), load128(rows->at[2 * i + 1] + off));
-    for (int i = 0; i < 4; i++)
-        y[i] = _mm_unpacklo_epi32(x[2 * i], x[2 * i + 1]);
-    return _mm512_cvtph_ps(_mm256_set_m128i(_mm_unpacklo_epi64(y[2], y[3]),
-                                            _mm_unpacklo_epi64(y[0], y[1])));
-}
-
-/* The half floats at offset off of every row; the 14 bytes before them are readable. */
-INLINE __m512 load_halves_high(const struct rows16 *rows, size_t off)
-{
-    __m128i x[8], y[4];
-
-    off -= 14;
-    for (int i = 0; i < 8; i++)
-        x[i] = _mm_unpackhi_epi16(load128(rows->at[2 * i] + off), load128(rows->at[2 * i + 1] + off));
-    for (int i = 0; i < 4; i++)
-        y[i] = _mm_unpackhi_epi32(x[2 * i], x[2 * i + 1]);
-    return _mm512_cvtph_ps(_mm256_set_m128i(_mm_unpackhi_epi64(y[2], y[3]),
-                                            _mm_unpackhi_epi64(y[0], y[1])));
-}
-
-/* 16 x 16 dwords: afterwards v[i] holds dword i of every former v. */
-INLINE void transpose16(__m512i v[16])
-{
-    __m512i a[16], b[16];
-
-    for (int i = 0; i < 16; i += 2) {
-        a[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
-        a[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
-    }
-    /* b[4 i + c], lane l: dwords 4 l + c of v[4 i .. 4 i + 3] */
-    for (int i = 0; i < 16; i += 4) {
-        b[i] = _mm512_unpacklo_epi64(a[i], a[i + 2]);
-        b[i + 1] = _mm512_unpackhi_epi64(a[i], a[i + 2]);
-        b[i + 2] = _mm512_unpacklo_epi64(a[i + 1], a[i + 3]);
-        b[i + 3] = _mm512_unpackhi_epi64(a[i + 1], a[i + 3]);
-    }
-    for (int c = 0; c < 4; c++) {
-        __m512i lo02 = _mm512_shuffle_i32x4(b[c], b[4 + c], 0x88);
-        __m512i lo13 = _mm512_shuffle_i32x4(b[c], b[4 + c], 0xdd);
-        __m512i hi02 = _mm512_shuffle_i32x4(b[8 + c], b[12 + c], 0x88);
-        __m512i hi13 = _mm512_shuffle_i32x4(b[8 + c], b[12 + c], 0xdd);
-
-        v[c] = _mm512_shuffle_i32x4(lo02, hi02, 0x88);
-        v[4 + c] = _mm512_shuffle_i32x4(lo13, hi13, 0x88);
-        v[8 + c] = _mm512_shuffle_i32x4(lo02, hi02, 0xdd);
-        v[12 + c] = _mm512_shuffle_i32x4(lo13, hi13, 0xdd);
-    }
+    for (size_t i = 0; i < TILE_ROWS; i++)
+        memcpy(&halves[i], rows.p + i * rows.stride + off, sizeof(uint16_t));
+    return _mm512_cvtph_ps(load256(halves));
 }
 
 /* Lanes of four rows added within each 128-bit quarter: quarter l holds, for rows a,
@@ -196,12 +136,15 @@ INLINE __m512i add_lanes4(__m512i a, __m512i b, __m512i c, __m512i d)
     return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
 }
 
-/* The quarters added. */
+INLINE __m128i add_halves(__m256i v)
+{
+    return _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+}
+
 INLINE __m128i add_quarters(__m512i v)
 {
-    __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
-
-    return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    return add_halves(
+        _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1)));
 }
 
 /* Where row r stands in a table of 16 bytes per row that load_table4 reads. */
@@ -217,24 +160,32 @@ INLINE void load_table4(const __m128i table[TILE_ROWS], __m512i ret[4])
                       ret);
 }
 
-INLINE void prefetch_ahead(const uint8_t *p, size_t n_bytes)
-{
-    for (size_t i = 0; i < n_bytes; i += 64)
-        _mm_prefetch((const char *)p + AHEAD_BYTES + i, _MM_HINT_T1);
-}
-
 /* The first n_rows lanes. */
 INLINE __mmask16 lanes_mask(size_t n_rows)
 {
     return (__mmask16)((1u << n_rows) - 1);
 }
 
-/* Rows that `few` tokens visit before the next token does. */
-INLINE size_t few_rows(size_t row_bytes)
+/* Fetch n_bytes at p, to be used soon. */
+INLINE void prefetch(const uint8_t *p, size_t n_bytes)
 {
-    size_t n = FEW_BYTES / row_bytes / TILE_ROWS * TILE_ROWS;
+    for (size_t i = 0; i < n_bytes; i += 64)
+        _mm_prefetch((const char *)p + i, _MM_HINT_T1);
+}
 
-    return n > TILE_ROWS ? n : TILE_ROWS;
+/*
+ * Bytes off .. off + n_bytes - 1 of n rows of w: as they lie, or, where n is less than
+ * 16, copied to pad with rows of zeros after them.
+ */
+INLINE struct rows16 rows16_at(const uint8_t *w, size_t row_bytes, size_t n, size_t off,
+                               size_t n_bytes, uint8_t *pad)
+{
+    if (n == TILE_ROWS)
+        return (struct rows16){ w + off, row_bytes };
+    for (size_t i = 0; i < n; i++)
+        memcpy(pad + i * n_bytes, w + i * row_bytes + off, n_bytes);
+    memset(pad + n * n_bytes, 0, (TILE_ROWS - n) * n_bytes);
+    return (struct rows16){ pad, n_bytes };
 }
 
 /* Parts of n as equal as can be, none above max: the size of the next one. */
