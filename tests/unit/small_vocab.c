@@ -68,6 +68,8 @@ void small_vocab_opts(struct sl_vocab_opts *ret_opts, struct small_store *store)
         store->tokens[n] = (struct sl_str_view){start, (size_t)(p - start)};
         store->types[n] = SL_TOKEN_NORMAL;
     }
+    store->tokens[n] = (struct sl_str_view){"zebra", 5};
+    store->types[n++] = SL_TOKEN_NORMAL;
     for (size_t i = 0; i < N_MERGES; i++, n++) {
         start = p;
         p = spell_all(spell_all(p, MERGES[i][0]), MERGES[i][1]);

@@ -14,7 +14,8 @@ enum {
     SMALL_NK_TAIL,  /* nk>tails, control: overlaps <think> */
     SMALL_LITERAL,  /* two words, user-defined: has a blank */
     SMALL_BYTES,    /* the 256 byte tokens, in order */
-    SMALL_MERGED = SMALL_BYTES + 256, /* then one for each merge: ab bc abc th the " the" ... */
+    SMALL_ZEBRA = SMALL_BYTES + 256, /* zebra: no merge makes it */
+    SMALL_MERGED, /* then one for each merge: ab bc abc th the " the" ... */
 };
 
 /* Fill in opts; all it points to is static, or belongs to store. */

@@ -106,7 +106,7 @@ static void test_pieces(void **state)
         "a| | b|", "a|  | b|", "a| |", "a|  |", " | a|", "\t|\ta|", "  | |1|",
         "   \n|  | x|", "a|\n|b|", "a|\r\n\r\n|b|", "a| \n \n|  |", "\n|  |", "\n\n| x|",
         "!\n\n\n|", " !\r\n| x|", "...\r\r\n| |", "!|  \n|",
-        "\xc2\xa0| x|", "a|\xe3\x80\x80|\xe3\x80\x80x|",
+        "\xc2\xa0| x|", "\t|!|", "\xc2\xa0|!|", "a| !|", "a|\xe3\x80\x80|\xe3\x80\x80x|",
         "\xe1\xa0\x8e\xe1\xa0\x8e|1|", "\xe2\x80\x8b\xe2\x80\x8b|",
         "if| (|x|[|0|]+=| -|y| &&|", "a|\xcc\x81|", "a|\xcc\x81z|",
     };
@@ -208,6 +208,8 @@ static void test_merge_order(void **state)
     IDS(f, "        x", 0, M(7), M(6), B(' '), B(' '), B('x'));
     IDS(f, "\xc3\xa9", 0, M(13));
     IDS(f, "\n\n\n", 0, M(8), B('\n'));
+    IDS(f, "zebra", 0, SMALL_ZEBRA); /* no merge makes it: a whole piece */
+    IDS(f, "azebra", 0, B('a'), B('z'), B('e'), B('b'), B('r'), B('a'));
     IDS(f, "(p", 0, M(11));
     IDS(f, "1(p", 0, B('1'), M(11));
     IDS(f, "!(p", 0, B('!'), B('('), B('p')); /* ! and ( are one piece */
