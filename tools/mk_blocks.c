@@ -293,7 +293,8 @@ static void set_group_q6_k(struct sl_block_q6_k *b, uint32_t group, float value)
         uint8_t *low = &b->ql[64 * half + 32 * (quarter % 2) + c];
         uint8_t *high = &b->qh[32 * half + c];
 
-        *low = (uint8_t)(quarter < 2 ? (*low & 0xf0) | (bits & 15) : (*low & 15) | (bits & 15) << 4);
+        *low = (uint8_t)(quarter < 2 ? (*low & 0xf0) | (bits & 15)
+                                     : (*low & 15) | (bits & 15) << 4);
         *high = (uint8_t)((*high & ~(3u << 2 * quarter)) | bits >> 4 << 2 * quarter);
     }
     b->scales[2 * group] = 64;

@@ -18,16 +18,19 @@ try:
 except ImportError:
     pytest.skip(f"no oracle in {SHARED}/reference", allow_module_level=True)
 
-NAMES = {0: "f32", 1: "f16", 30: "bf16", 2: "q4_0", 3: "q4_1", 6: "q5_0", 7: "q5_1", 8: "q8_0", 10: "q2_k",
+NAMES = {0: "f32", 1: "f16", 30: "bf16", 2: "q4_0", 3: "q4_1", 6: "q5_0", 7: "q5_1", 8: "q8_0",
+         10: "q2_k",
          11: "q3_k", 12: "q4_k", 13: "q5_k", 14: "q6_k", 20: "iq4_nl", 23: "iq4_xs"}
 # Where a block keeps half floats; random bytes there would be infinite at times.
-HALVES = {1: [0], 2: [0], 3: [0, 2], 6: [0], 7: [0, 2], 8: [0], 10: [80, 82], 11: [108], 12: [0, 2], 13: [0, 2],
+HALVES = {1: [0], 2: [0], 3: [0, 2], 6: [0], 7: [0, 2], 8: [0], 10: [80, 82], 11: [108],
+          12: [0, 2], 13: [0, 2],
           14: [208], 20: [0], 23: [0]}
 N_ROWS_MAX = 512  # of a tensor
 
 
 def dump(kind, n_cols, raw):
-    out = subprocess.run([DUMPROWS, NAMES[kind], str(n_cols)], input=raw.tobytes(), stdout=subprocess.PIPE,
+    out = subprocess.run([DUMPROWS, NAMES[kind], str(n_cols)], input=raw.tobytes(),
+                         stdout=subprocess.PIPE,
                          check=True).stdout
     return np.frombuffer(out, dtype=np.uint32)
 
@@ -64,7 +67,7 @@ def test_random(kind):
     block, size, _ = lfm2_ref.TYPES[kind]
     raw = rng.integers(0, 256, (4096, size), dtype=np.uint8)
     for off in HALVES.get(kind, []):
-        half = rng.integers(0, 0x7c00, 4096).astype(np.uint16) | (rng.integers(0, 2, 4096) << 15).astype(np.uint16)
+        half = (rng.integers(0, 0x7c00, 4096) | rng.integers(0, 2, 4096) << 15).astype(np.uint16)
         half[:64] = 0x7bff
         half[64:128] = rng.integers(0, 0x400, 64)
         raw[:, off:off + 2] = half.view(np.uint8).reshape(-1, 2)

@@ -1,8 +1,8 @@
 """Logits and chosen experts against the float64 reference, which shares no code with us.
 
-The reference is reference/lfm2_ref.py in the data folder (SL_SHARED); llama.cpp's own errors against
-it lie beside the vectors. SL_SEED gives the random shapes again; SL_FULL=1 takes every window of the
-held-out text in place of every sixth.
+The reference is reference/lfm2_ref.py in the data folder (SL_SHARED); llama.cpp's own errors
+against it lie beside the vectors. SL_SEED gives the random shapes again; SL_FULL=1 takes every
+window of the held-out text in place of every sixth.
 """
 import json
 import os
@@ -23,7 +23,8 @@ lfm2_ref = pytest.importorskip('lfm2_ref', reason='no reference in the data fold
 CPU = os.environ.get('SLUICE_TEST_CPU')
 LEVELS = [CPU] if CPU else ['c', 'avx2', 'avx512']
 MKMODEL = os.environ.get('SL_MKMODEL')
-TYPES = ['f16', 'bf16', 'q8_0', 'q4_0', 'q4_1', 'q5_0', 'q5_1', 'q4_k_m', 'q5_k_m', 'q6_k', 'q3_k_m', 'q2_k',
+TYPES = ['f16', 'bf16', 'q8_0', 'q4_0', 'q4_1', 'q5_0', 'q5_1', 'q4_k_m', 'q5_k_m', 'q6_k',
+         'q3_k_m', 'q2_k',
          'iq4_nl', 'iq4_xs']
 
 
@@ -41,7 +42,8 @@ def error(got, want):
 def evaluate(tmp_path, model, tokens, *args, routes=False):
     ids, out, chosen = tmp_path / 'ids', tmp_path / 'logits.f32', tmp_path / 'routes.json'
     ids.write_text(','.join(map(str, tokens)))
-    good('eval', model, '--tokens', ids, '--logits', out, *(['--routes', chosen] if routes else []), *args)
+    good('eval', model, '--tokens', ids, '--logits', out,
+         *(['--routes', chosen] if routes else []), *args)
     logits = np.fromfile(out, np.float32).reshape(len(tokens), -1)
     return (logits, json.load(open(chosen))) if routes else logits
 
@@ -54,7 +56,8 @@ def same_experts(got, want):
                                 want[layer]['weights'], strict=True):
             assert set(g) == set(w), (layer, g, w)
             got_weight = dict(zip(g, gw, strict=True))
-            assert all(abs(got_weight[e] - x) <= 1e-5 + 5e-7 for e, x in zip(w, ww, strict=True)), (layer, g)
+            assert all(abs(got_weight[e] - x) <= 1e-5 + 5e-7
+                       for e, x in zip(w, ww, strict=True)), (layer, g)
 
 
 @pytest.mark.parametrize('level', LEVELS)
@@ -66,7 +69,8 @@ def test_f32_models(tmp_path, name, level):
     want = np.fromfile(shared('vectors', name + '.logits.f32'), np.float32)
     model = shared('models', name + '.gguf')
     got, routes = evaluate(tmp_path, model, tokens, '--cpu', level, routes=True)
-    err = error(got, want), error(evaluate(tmp_path, model, tokens, '--cpu', level, '--kv', 'f16'), want)
+    half = evaluate(tmp_path, model, tokens, '--cpu', level, '--kv', 'f16')
+    err = error(got, want), error(half, want)
     print(f'{name} {level}: {err[0]:.1e} with f32 KV, {err[1]:.1e} with f16 KV')
     assert err[0] < 1e-9 and err[1] < 2e-6
     if 'moe' in name:
@@ -80,9 +84,11 @@ def test_types(tmp_path, name, level):
         pytest.skip(f'no {level}')
     known = json.load(open(shared('vectors', 'types', 'types.json')))
     want = np.fromfile(shared('vectors', 'types', f'types-{name}.logits.f32'), np.float32)
-    got = evaluate(tmp_path, shared('models', 'types', f'types-{name}.gguf'), known['tokens'], '--cpu', level)
+    model = shared('models', 'types', f'types-{name}.gguf')
+    got = evaluate(tmp_path, model, known['tokens'], '--cpu', level)
     theirs = known['files'][f'types-{name}']['llama_cpp_nmse']
-    print(f'types-{name} {level}: {error(got, want):.2e}, {error(got, want) / theirs:.3f} of llama.cpp')
+    print(f'types-{name} {level}: {error(got, want):.2e}, '
+          f'{error(got, want) / theirs:.3f} of llama.cpp')
     assert error(got, want) <= 1.1 * theirs
 
 
@@ -116,7 +122,8 @@ def test_trained_model_windows(tmp_path, name, monkeypatch):
 def test_perplexity():
     known = json.load(open(shared('vectors', 'tiny.json')))
     for name in known:
-        said = good('perplexity', shared('models', name + '.gguf'), '-f', shared('models', 'tiny-val.txt'),
+        said = good('perplexity', shared('models', name + '.gguf'), '-f',
+                    shared('models', 'tiny-val.txt'),
                     '--ctx', 256)
         got = float(said.split('PPL = ')[1].split()[0])
         print(f'{name}: {got}, llama.cpp {known[name]["llama_cpp_ppl_ctx256"]}')
@@ -136,16 +143,20 @@ def random_shape(rng):
     if unit == 32:
         heads, head_dim = 4 * kv_heads, rng.choice([32, 64])
     moe = rng.random() < 0.7
-    shape = ['--layers', layers, '--attn', ','.join(map(str, attn)), '--width', width, '--heads', heads,
-             '--kv-heads', kv_heads, '--head-dim', head_dim, '--ff', unit * rng.randrange(2, 9) + (0 if unit > 1 else 50),
-             '--l-cache', rng.randrange(2, 6), '--theta', rng.choice([1e4, 1e6, 5e6]), '--vocab', 512,
+    shape = ['--layers', layers, '--attn', ','.join(map(str, attn)), '--width', width,
+             '--heads', heads,
+             '--kv-heads', kv_heads, '--head-dim', head_dim, '--ff',
+             unit * rng.randrange(2, 9) + (0 if unit > 1 else 50),
+             '--l-cache', rng.randrange(2, 6), '--theta', rng.choice([1e4, 1e6, 5e6]),
+             '--vocab', 512,
              '--ctx', 512, '--arch', 'lfm2moe' if moe else 'lfm2', '--type', kind, '--gain', 0.7]
     if moe:
         experts = rng.choice([2, 5, 8, 33] if unit == 1 else [2, 5, 8])
         # quantised: every expert, or a near tie that falls the other way would hide everything else
         used = experts if unit > 1 else rng.randrange(1, min(experts, 8) + 1)
         shape += ['--experts', experts, '--used', used, '--expert-ff',
-                  unit * rng.randrange(1, 6) + (0 if unit > 1 else 31), '--dense', rng.randrange(0, layers)]
+                  unit * rng.randrange(1, 6) + (0 if unit > 1 else 31),
+                  '--dense', rng.randrange(0, layers)]
     if rng.random() < 0.3:
         shape += ['--fuse-qkv']
     if rng.random() < 0.3:
@@ -164,11 +175,13 @@ def test_random_shapes(tmp_path):
     for i in range(5):
         shape, kind = random_shape(rng)
         path = tmp_path / f'shape{i}.gguf'
-        subprocess.run([MKMODEL, 'tiny', path, '--seed', str(rng.randrange(2 ** 31)), *map(str, shape)], check=True,
-                       stdout=subprocess.DEVNULL)
+        seed = str(rng.randrange(2 ** 31))
+        subprocess.run([MKMODEL, 'tiny', path, '--seed', seed, *map(str, shape)],
+                       check=True, stdout=subprocess.DEVNULL)
         tokens = [rng.randrange(512) for _ in range(rng.randrange(1, 60))]
         want, want_routes = lfm2_ref.Model(str(path)).forward(tokens)
-        got, routes = evaluate(tmp_path, path, tokens, '--chunk', rng.choice([1, 3, 16, 512]), routes=True)
+        got, routes = evaluate(tmp_path, path, tokens, '--chunk', rng.choice([1, 3, 16, 512]),
+                               routes=True)
         err = error(got, want)
         print(f'shape {i}: {err:.1e}, {" ".join(map(str, shape))}')
         assert err < (1e-9 if kind == 'f32' else 3e-2), shape

@@ -71,7 +71,8 @@ SL_INLINE void put_corr(struct many_half *half)
 
 #pragma GCC unroll 4
         for (int i = 1; i < 4; i++)
-            pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(one, many_load(half->q[4 * j + i])));
+            pairs = _mm256_add_epi16(pairs,
+                                     _mm256_maddubs_epi16(one, many_load(half->q[4 * j + i])));
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, many_load(half->scale[j])));
     }
     many_store(half->corr, _mm256_slli_epi32(sum, 7));

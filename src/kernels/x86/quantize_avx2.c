@@ -17,7 +17,8 @@ static inline __attribute__((always_inline)) float largest(const float *x, size_
     __m128i m;
 
     for (size_t i = 0; i < n; i += 8)
-        max = _mm256_max_epu32(max, _mm256_and_si256(mag, _mm256_loadu_si256((const void *)(x + i))));
+        max = _mm256_max_epu32(
+            max, _mm256_and_si256(mag, _mm256_loadu_si256((const void *)(x + i))));
     m = _mm_max_epu32(_mm256_castsi256_si128(max), _mm256_extracti128_si256(max, 1));
     m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0x4e));
     m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0xb1));
