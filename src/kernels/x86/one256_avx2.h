@@ -2,10 +2,9 @@
  * Template: products of 256-blocks with one token, for AVX2. Included by
  * one256_avx2.c only.
  *
- * Four rows run together, so that the horizontal sums of four blocks, the
- * conversion and the fused steps are done once for four. Within a block, 32
- * weights are unpacked to bytes, met with x by maddubs (pairs in 16 bits) and with
- * their scales by madd (32 bits). Rows past the last repeat it and are not stored.
+ * Within a block, 32 weights are unpacked to bytes, met with x by maddubs (pairs in
+ * 16 bits) and with their scales by madd (32 bits). What blocks come to waits in a
+ * table until four rows are there (one_avx2.h).
  *
  * Parameters of one256, all constants, so that each use is a function of its own:
  *   values   group g (32 elements) of a block as bytes: unsigned, at most 63, so
@@ -16,6 +15,9 @@
  *            2^shift too large, which the sums of x take off again; ONE_SIGNED
  */
 #pragma once
+
+/* Blocks of a row between two float steps; the table takes 4 KiB. */
+#define ONE_BLOCKS 16
 
 #include "kernels/x86/one_avx2.h"
 #include "tensor/block.h"
@@ -75,30 +77,45 @@ SL_INLINE __m256i one_dot(const uint8_t *block, const int8_t *xq, __m256i scale,
     return sum;
 }
 
-/* One block of four rows added to their four accumulators. */
-SL_INLINE __m128 one_block(__m128 acc, const uint8_t *const block[4], const struct sl_act *x,
-                           size_t b, struct one_type type)
+/* What the blocks of four rows come to before the horizontal sums. */
+struct one_table {
+    __m256i sum[ONE_BLOCKS][4], min_sum[ONE_BLOCKS][4];
+};
+
+/* n blocks from block b on of one row. */
+SL_INLINE void one_row(struct one_table *table, int row, const uint8_t *block,
+                       const struct sl_act *x, size_t b, size_t n, struct one_type type)
 {
-    __m128 d_x = _mm_set1_ps(x->d[b]);
-    __m256i x_sums = one_sums(x->sums + 16 * b);
-    __m256i sum[4], min_sum[4];
+    for (size_t i = 0; i < n; i++, block += type.block_bytes) {
+        struct one_scales s = type.scales(block);
+        __m256i x_sums = one_sums(x->sums + 16 * (b + i));
+        __m256i sum;
 
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        struct one_scales s = type.scales(block[i]);
-
-        sum[i] = one_dot(block[i], x->q + SL_BLOCK256 * b, s.scale, type);
+        one_prefetch(block, type.block_bytes);
+        sum = one_dot(block, x->q + SL_BLOCK256 * (b + i), s.scale, type);
         if (type.kind == ONE_OFFSET)
-            sum[i] = _mm256_sub_epi32(
-                sum[i], _mm256_slli_epi32(_mm256_madd_epi16(s.scale, x_sums), type.shift));
+            sum = _mm256_sub_epi32(
+                sum, _mm256_slli_epi32(_mm256_madd_epi16(s.scale, x_sums), type.shift));
+        table->sum[i][row] = sum;
         if (type.kind == ONE_MINS)
-            min_sum[i] = _mm256_madd_epi16(s.min, x_sums);
+            table->min_sum[i][row] = _mm256_madd_epi16(s.min, x_sums);
     }
-    acc = _mm_fmadd_ps(_mm_cvtepi32_ps(one_total4(sum)),
-                       _mm_mul_ps(one_halves4(block, type.d_off), d_x), acc);
-    if (type.kind == ONE_MINS)
-        acc = _mm_fnmadd_ps(_mm_cvtepi32_ps(one_total4(min_sum)),
-                            _mm_mul_ps(one_halves4(block, type.dmin_off), d_x), acc);
+}
+
+SL_INLINE __m128 one_finish(__m128 acc, const struct one_table *table, const uint8_t *row[4],
+                            const struct sl_act *x, size_t b, size_t n, struct one_type type)
+{
+    for (size_t i = 0; i < n; i++) {
+        __m128 d_x = _mm_set1_ps(x->d[b + i]);
+
+        acc = _mm_fmadd_ps(_mm_cvtepi32_ps(one_total4(table->sum[i])),
+                           _mm_mul_ps(one_halves4(row, type.d_off), d_x), acc);
+        if (type.kind == ONE_MINS)
+            acc = _mm_fnmadd_ps(_mm_cvtepi32_ps(one_total4(table->min_sum[i])),
+                                _mm_mul_ps(one_halves4(row, type.dmin_off), d_x), acc);
+        for (int r = 0; r < 4; r++)
+            row[r] += type.block_bytes;
+    }
     return acc;
 }
 
@@ -108,15 +125,17 @@ SL_INLINE void one256(float *out, const void *w, size_t row_bytes, size_t n_rows
     size_t n_blocks = x->n_cols / SL_BLOCK256;
 
     for (size_t r = 0; r < n_rows; r += 4) {
-        const uint8_t *block[4];
+        struct one_table table;
+        const uint8_t *row[4];
         __m128 acc = _mm_setzero_ps();
 
-        one_rows(block, w, row_bytes, n_rows, r);
-        for (size_t b = 0; b < n_blocks; b++) {
-            one_prefetch(block, type.block_bytes, ONE_AHEAD_ROWS * row_bytes);
-            acc = one_block(acc, block, x, b, type);
+        one_rows(row, w, row_bytes, n_rows, r);
+        for (size_t b = 0; b < n_blocks; b += ONE_BLOCKS) {
+            size_t n = n_blocks - b < ONE_BLOCKS ? n_blocks - b : ONE_BLOCKS;
+
             for (int i = 0; i < 4; i++)
-                block[i] += type.block_bytes;
+                one_row(&table, i, row[i], x, b, n, type);
+            acc = one_finish(acc, &table, row, x, b, n, type);
         }
         one_store(out + r, acc, n_rows - r);
     }

@@ -1,7 +1,9 @@
 /*
- * What the AVX2 products with one token share: four rows run together, so that
- * horizontal sums, conversions and fused steps are done once for four. Rows past
- * the last repeat it and are not stored.
+ * What the AVX2 products with one token share. Memory is read as one stream, row
+ * after row; the hardware does not follow four rows side by side (half the speed).
+ * The blocks' integer sums go to a small table, and after four rows horizontal
+ * sums, conversions and fused steps are done for all four at once. Rows past the
+ * last repeat it and are not stored.
  */
 #pragma once
 
@@ -12,9 +14,8 @@
 
 #define SL_INLINE static inline __attribute__((always_inline))
 
-/* How far ahead rows are asked for: 9 KiB of a Q4_K row of 2048. 4 rows were slower,
- * 16 and 32 no faster. */
-#define ONE_AHEAD_ROWS 8
+/* How far ahead of its use memory is asked for. */
+#define ONE_AHEAD_BYTES 8192
 
 SL_INLINE __m256i one_load(const void *ptr)
 {
@@ -55,14 +56,11 @@ SL_INLINE void one_rows(const uint8_t *ret_row[4], const void *w, size_t row_byt
         ret_row[i] = (const uint8_t *)w + (r + i < n_rows ? r + i : n_rows - 1) * row_bytes;
 }
 
-/* Ask for blocks of rows to come: four streams so close together are not what the
- * hardware foresees. An address past the end is never used. */
-SL_INLINE void one_prefetch(const uint8_t *const block[4], size_t block_bytes, size_t ahead)
+/* Ask for what is needed soon. An address past the end is never used. */
+SL_INLINE void one_prefetch(const uint8_t *block, size_t n_bytes)
 {
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-        for (size_t off = 0; off < block_bytes; off += 64)
-            _mm_prefetch((const void *)((uintptr_t)block[i] + ahead + off), _MM_HINT_T0);
+    for (size_t off = 0; off < n_bytes; off += 64)
+        _mm_prefetch((const void *)((uintptr_t)block + ONE_AHEAD_BYTES + off), _MM_HINT_T0);
 }
 
 /* The first n of four floats. */
