@@ -326,9 +326,10 @@ static void test_invalid_bytes(void **state)
 
 static void test_random_bytes_come_back(void **state)
 {
-    static const char *const parts[] = {"<|im_end|>", "<think>tails", "the ", "  ", "\n", "\xc3\xa9",
-                                        "\xf0\x9f\x98\x80", "12", "abc", "'s", "\xe4\xb8",
-                                        "two words"};
+    static const char *const parts[] = {
+        "<|im_end|>", "<think>tails", "the ", "  ", "\n", "\xc3\xa9", "\xf0\x9f\x98\x80",
+        "12", "abc", "'s", "\xe4\xb8", "two words",
+    };
     uint64_t seed = make_seed();
     char text[400];
 
