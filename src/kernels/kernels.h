@@ -5,9 +5,10 @@
  * outputs that do not overlap.
  *
  * Exactness. Every kernel's result is defined by its C version, bit for bit, at
- * every CPU level: `memcmp` against C is the test. An output element depends on its
- * own weight row and its own activation row only, never on how many rows or tokens
- * a call has, where they lie, or which path (one token or many) computes them.
+ * every CPU level: `memcmp` against C is the test. (Where the result is not a number,
+ * any NaN will do.) An output element depends on its own weight row and its own
+ * activation row only, never on how many rows or tokens a call has, where they lie,
+ * or which path (one token or many) computes them.
  *
  * How a matrix product is defined. w is a weight row of n_cols elements, x an
  * activation row.
@@ -174,9 +175,10 @@ struct sl_kernels {
                      const float *k, const float *v);
 
     /* Scores s_j = scale * (sum over d of q_d * k_jd, fma from +0, d ascending);
-     * m = max over valid j; p_j = exp(s_j - m), 0 for others; l = 16 lanes (j % 16, j
-     * ascending) then sl_lanes_sum; acc_d = fma(p_j, v_jd, acc_d) from +0, j ascending
-     * over the valid ones. Q8_0 values are d * q rounded to float first. */
+     * m = max over valid j (never NaN; a maximum of 0 is +0); p_j = exp(s_j - m), 0 for
+     * others; l = 16 lanes (j % 16, j ascending) then sl_lanes_sum; acc_d = fma(p_j, v_jd,
+     * acc_d) from +0, j ascending over the valid ones. Q8_0 values are d * q rounded to
+     * float first. */
     void (*attend)(const struct sl_attend *a);
 
     /* Merge a later partial (m2, l2, acc2) into (m, l, acc): m' = max(m, m2), a =
