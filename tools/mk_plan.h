@@ -17,13 +17,14 @@ struct mk_plan_opts {
     struct mk_shape shape;
     const struct mk_ftype *ftype; /* borrowed */
     enum mk_routing routing;
-    double gain; /* rms of a block's output, as a share of the embedding's */
+    double gain; /* rms of a block's output, as a share of the stream's */
     uint64_t seed;
     bool fuse_qkv;         /* one attn_qkv in place of attn_q, attn_k, attn_v */
     const char *norm_name; /* of the final norm, without ".weight"; borrowed */
 };
 
-#define MK_PLAN_GAIN 0.35
+#define MK_PLAN_GAIN 0.17
+#define MK_PLAN_GAIN_MAX 10.0
 
 enum mk_fill {
     MK_FILL_MATRIX = 0,
@@ -47,16 +48,27 @@ struct mk_tensor {
     enum mk_role role;
     uint32_t layer;
     float std;             /* MATRIX: of its weights; norms: mean */
-    const float *col_mult; /* per 32 columns, or NULL; borrowed from the plan */
     bool to_stream;        /* its rows write the residual stream */
     uint64_t key;          /* of its random numbers */
+
+    /* For local routing, see mk_plan.c; unused otherwise */
+    const float *col_mult; /* per 32 columns, or NULL; borrowed from the plan */
+    float const_mean;      /* NORM: of the constant columns; else equal to std */
+    float context_std;     /* to_stream: of the rows of context columns */
+    float content_length, context_length; /* ROUTER: of the parts of a row */
+};
+
+enum mk_mult {
+    MK_MULT_QUERY = 0,
+    MK_MULT_CONTENT,
+    MK_MULT_COUNT,
 };
 
 struct mk_plan {
     struct mk_plan_opts opts;
     struct mk_tensor *tensors;
     uint32_t n_tensors;
-    float *mults; /* see mk_plan.c */
+    float *mults[MK_MULT_COUNT]; /* factors on columns, for local routing */
 };
 
 /* The shape must have passed mk_shape_check. Returns 0, -ENOMEM or -ERANGE. */

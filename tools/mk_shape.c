@@ -101,8 +101,8 @@ static int check_moe(const struct mk_shape *s, struct sl_diag *diag)
 {
     const struct range ranges[] = {
         { "--expert-ff", s->expert_ff, 1, 1u << 20 },
-        { "--experts", s->n_experts, 1, 4096 },
-        { "--used", s->n_used, 1, s->n_experts },
+        { "--experts", s->n_experts, 1, 1024 },
+        { "--used", s->n_used, 1, s->n_experts < 64 ? s->n_experts : 64 },
         { "--dense", s->n_dense, 0, s->n_layers },
     };
 

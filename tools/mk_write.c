@@ -238,7 +238,7 @@ static int put_header(struct sl_ggufwrite *w, const struct mk_plan *plan,
 }
 
 int mk_write_file(const struct mk_plan *plan, const struct mk_write_opts *opts,
-                  uint64_t *ret_data_bytes, struct sl_diag *diag)
+                  struct sl_diag *diag)
 {
     const struct sl_ggufwrite_opts file_opts = {
         .version = opts->version,
@@ -266,8 +266,6 @@ int mk_write_file(const struct mk_plan *plan, const struct mk_write_opts *opts,
         goto fail;
     }
     r = sl_ggufwrite_finish(w, diag);
-    if (r == 0)
-        *ret_data_bytes = job.total_bytes;
 
 fail:
     sl_ggufwrite_free(w);

@@ -25,4 +25,4 @@ struct mk_write_opts {
 
 /* Returns 0, -ECANCELED, -ENOSPC ...; nothing is left behind on failure. */
 int mk_write_file(const struct mk_plan *plan, const struct mk_write_opts *opts,
-                  uint64_t *ret_data_bytes, struct sl_diag *diag);
+                  struct sl_diag *diag);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "tools/mk_check.h"
 #include "tools/mk_plan.h"
 #include "tools/mk_shape.h"
 #include "tools/mk_types.h"
@@ -26,6 +27,7 @@ enum {
     KEY_HEADS, KEY_KV_HEADS, KEY_HEAD_DIM, KEY_FF, KEY_EXPERT_FF, KEY_EXPERTS, KEY_USED,
     KEY_DENSE, KEY_VOCAB, KEY_L_CACHE, KEY_THETA, KEY_CTX, KEY_ARCH, KEY_SPLIT, KEY_FUSE_QKV,
     KEY_NORM_NAME, KEY_KV_ARRAY, KEY_FF_KEY, KEY_OMIT, KEY_GGUF_VERSION, KEY_ALIGNMENT,
+    KEY_CHECK, KEY_TOKENS, KEY_BLOCKS, KEY_DRY_RUN,
 };
 
 static const struct argp_option options[] = {
@@ -33,10 +35,11 @@ static const struct argp_option options[] = {
       "q8_0, q4_0, q4_1, q5_0, q5_1, q2_k, q3_k_m, iq4_nl, iq4_xs, f16, bf16, f32", 1 },
     { "routing", KEY_ROUTING, "KIND", 0, "Experts chosen by the token alone (uniform, the "
       "default) or also by what came before (local)", 1 },
-    { "gain", KEY_GAIN, "G", 0, "Size of a block's output, as a share of the embedding's; "
-      "default 0.35", 1 },
+    { "gain", KEY_GAIN, "G", 0, "Size of a block's output, as a share of the residual stream's; "
+      "default 0.17", 1 },
     { "seed", KEY_SEED, "N", 0, "Seed of all weights, default 1", 1 },
     { "threads", KEY_THREADS, "N", 0, "Threads, default 2; the file does not depend on it", 1 },
+    { "dry-run", KEY_DRY_RUN, NULL, 0, "Write nothing, only say how large it would be", 1 },
     { NULL, 0, NULL, 0, "Shape, in place of the preset's:", 2 },
     { "arch", KEY_ARCH, "NAME", 0, "lfm2 (dense) or lfm2moe", 2 },
     { "layers", KEY_LAYERS, "N", 0, "Layers", 2 },
@@ -65,6 +68,12 @@ static const struct argp_option options[] = {
     { "omit", KEY_OMIT, "KEY", 0, "Leave a metadata key out; may be given several times", 3 },
     { "gguf-version", KEY_GGUF_VERSION, "N", 0, "2 or 3 (default)", 3 },
     { "alignment", KEY_ALIGNMENT, "N", 0, "Of tensor data, default 32", 3 },
+    { NULL, 0, NULL, 0, "Measuring in place of writing:", 4 },
+    { "check", KEY_CHECK, "FILE", 0, "Run random ids through a model (any LFM2) and print how "
+      "often experts are chosen again, how well the next layer's router is guessed from this "
+      "layer's state, and the logit error when one block is removed", 4 },
+    { "tokens", KEY_TOKENS, "N", 0, "Random ids for reuse and recall, default 192", 4 },
+    { "blocks", KEY_BLOCKS, "N", 0, "Blocks to remove, default all", 4 },
     { 0 },
 };
 
@@ -74,6 +83,9 @@ struct args {
     struct mk_write_opts write;
     const char *omit[N_OMIT_MAX + 1];
     uint32_t n_omit;
+    bool dry_run;
+    const char *check; /* the file to measure, or NULL: write */
+    struct mk_check_opts check_opts;
 };
 
 static volatile sig_atomic_t interrupted;
@@ -185,6 +197,27 @@ static error_t parse_shape(int key, char *arg, struct argp_state *state)
     }
 }
 
+static error_t parse_check(int key, char *arg, struct argp_state *state)
+{
+    struct args *a = state->input;
+
+    switch (key) {
+    case KEY_CHECK:
+        a->check = arg;
+        return 0;
+    case KEY_TOKENS:
+        a->check_opts.n_tokens = number(state, "tokens", arg);
+        if (a->check_opts.n_tokens < 2 || a->check_opts.n_tokens > MK_CHECK_TOKENS_MAX)
+            argp_error(state, "--tokens must lie between 2 and %d", MK_CHECK_TOKENS_MAX);
+        return 0;
+    case KEY_BLOCKS:
+        a->check_opts.n_blocks = number(state, "blocks", arg);
+        return 0;
+    default:
+        return parse_shape(key, arg, state);
+    }
+}
+
 static error_t parse_form(int key, char *arg, struct argp_state *state)
 {
     struct args *a = state->input;
@@ -218,7 +251,7 @@ static error_t parse_form(int key, char *arg, struct argp_state *state)
         a->write.alignment = number(state, "alignment", arg);
         return 0;
     default:
-        return parse_shape(key, arg, state);
+        return parse_check(key, arg, state);
     }
 }
 
@@ -228,6 +261,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     struct mk_shape named;
 
     switch (key) {
+    case KEY_DRY_RUN:
+        a->dry_run = true;
+        return 0;
     case KEY_TYPE:
         a->plan.ftype = mk_types_find(arg);
         if (!a->plan.ftype)
@@ -239,8 +275,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_GAIN:
         a->plan.gain = real(state, "gain", arg);
-        if (a->plan.gain <= 0 || a->plan.gain > 100)
-            argp_error(state, "--gain must lie between 0 and 100");
+        if (a->plan.gain <= 0 || a->plan.gain > MK_PLAN_GAIN_MAX)
+            argp_error(state, "--gain must lie between 0 and %g", MK_PLAN_GAIN_MAX);
         return 0;
     case KEY_SEED:
         a->plan.seed = number(state, "seed", arg);
@@ -257,8 +293,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             a->out = arg;
         return state->arg_num < 2 ? 0 : ARGP_ERR_UNKNOWN;
     case ARGP_KEY_END:
-        if (state->arg_num != 2)
-            argp_error(state, "a preset (%s) and a file name are wanted",
+        if (state->arg_num != (a->check ? 0 : 2))
+            argp_error(state, "a preset (%s) and a file name are wanted, or --check alone",
                        mk_shape_preset_names());
         return 0;
     default:
@@ -298,12 +334,14 @@ static int write_model(struct args *a)
 
     if (r == 0)
         r = mk_plan_new(&plan, &a->plan, &diag);
-    if (r == 0) {
+    for (uint32_t i = 0; plan && i < plan->n_tensors; i++)
+        bytes += plan->tensors[i].n_rows * plan->tensors[i].row_bytes;
+    if (r == 0 && !a->dry_run) {
         a->write.path = a->out;
         a->write.omit = a->omit;
         a->write.progress = show_progress;
         a->write.arg = &start_ns;
-        r = mk_write_file(plan, &a->write, &bytes, &diag);
+        r = mk_write_file(plan, &a->write, &diag);
         if (isatty(STDERR_FILENO))
             fprintf(stderr, "\r%78s\r", "");
     }
@@ -317,19 +355,68 @@ static int write_model(struct args *a)
     return r == 0 ? EXIT_SUCCESS : interrupted ? EXIT_INTERRUPTED : EXIT_FAILURE;
 }
 
+static int show_layers(void *arg, uint64_t done, uint64_t total)
+{
+    (void)arg;
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\rlayer %llu of %llu ", (unsigned long long)done,
+                (unsigned long long)total);
+    return interrupted;
+}
+
+static void print_check(const struct mk_check_result *c)
+{
+    if (c->n_moe_layers) {
+        printf("routing: %u of %u experts in %u layers\n", c->n_used, c->n_experts,
+               c->n_moe_layers);
+        printf("reuse: %.1f %% of the previous token's experts (2, 8, 32 before: %.1f, %.1f, "
+               "%.1f %%)\n", 100 * c->reuse[0], 100 * c->reuse[1], 100 * c->reuse[2],
+               100 * c->reuse[3]);
+        printf("recall: %.3f of the next layer's experts from this layer's state\n", c->recall);
+        printf("popularity: largest %.2f, smallest %.2f of the mean, spread beyond chance "
+               "%.1f %%\n", c->popularity[1], c->popularity[0], 100 * c->spread);
+    }
+    printf("logits: standard deviation %.2f, stream grows by %.2f, noise by %.1f (squared)\n",
+           c->logit_std, c->stream_growth, c->noise);
+    if (c->n_blocks)
+        printf("removal: logit error at least %.2e (layer %u, %s), median %.2e, %u blocks\n",
+               c->removed_min, c->min_layer, c->min_is_ffn ? "ffn" : "operator",
+               c->removed_median, c->n_blocks);
+}
+
+static int check_model(struct args *a)
+{
+    struct mk_check_result result;
+    struct sl_diag diag = { "" };
+    int r;
+
+    a->check_opts.n_threads = a->write.n_threads;
+    a->check_opts.seed = a->plan.seed;
+    a->check_opts.progress = show_layers;
+    r = mk_check_file(a->check, &a->check_opts, &result, &diag);
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\r%30s\r", "");
+    if (r == 0)
+        print_check(&result);
+    else if (!interrupted)
+        fprintf(stderr, "mkmodel: %s\n", diag.text);
+    return r == 0 ? EXIT_SUCCESS : interrupted ? EXIT_INTERRUPTED : EXIT_FAILURE;
+}
+
 int main(int argc, char **argv)
 {
     static const struct argp argp = {
         .options = options,
         .parser = parse,
-        .args_doc = "PRESET OUT.gguf",
-        .doc = "Write a random model of the LFM2 family."
+        .args_doc = "PRESET OUT.gguf\n--check FILE",
+        .doc = "Write a random model of the LFM2 family, or measure one."
                "\vPresets: 24b, 8b-a1b, 2.6b, 1.2b, 700m, 350m, tiny. The same options and seed "
                "give the same file. Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.",
     };
     struct args args = {
         .plan = { .ftype = mk_types_find("q4_k_m"), .gain = MK_PLAN_GAIN, .seed = 1,
                   .norm_name = "token_embd_norm" },
+        .check_opts = { .n_tokens = MK_CHECK_TOKENS, .n_blocks = UINT32_MAX },
         .write = { .n_threads = 2, .n_splits = 1, .version = 3, .alignment = 32 },
     };
     struct sigaction action = { .sa_handler = on_signal };
@@ -339,5 +426,5 @@ int main(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &args);
     (void)sigaction(SIGINT, &action, NULL); /* without it the temporary file stays */
     (void)sigaction(SIGTERM, &action, NULL);
-    return write_model(&args);
+    return args.check ? check_model(&args) : write_model(&args);
 }
