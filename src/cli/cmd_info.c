@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/message.h"
 #include "cli/metadata.h"
 #include "cli/options.h"
 #include "cli/report.h"
@@ -112,7 +113,9 @@ static void print_model(const struct info *info)
            m->n_vocab, m->bos, m->eos,
            sl_tokenizer_has_jit(info->model->tokenizer) ? "compiled" : "interpreted");
     printf("chat          %s%s\n", m->chat_template,
-           info->model->is_chat_template_known ? "" : " (the file's own template is not known)");
+           info->model->is_chat_template_known    ? ""
+           : sl_message_has_template(info->model) ? " (the file's own template is not known)"
+                                                  : " (the file has no template)");
     printf("weights       %.1f MB, of which %.1f MB are read per token\n", mb(m->weight_bytes),
            mb(m->token_bytes));
 }
