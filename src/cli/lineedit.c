@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <wchar.h>
 
 #include "base/strbuf.h"
 
@@ -45,7 +45,7 @@ static char *show_prompt(EditLine *edit)
     return (char *)(uintptr_t)self(edit)->prompt; /* libedit does not write to it */
 }
 
-static unsigned char on_paste(EditLine *edit, int key)
+static unsigned char on_paste(EditLine *edit, wint_t key)
 {
     struct sl_strbuf text = {0};
     size_t end_len = strlen(PASTE_END);
@@ -70,7 +70,7 @@ static unsigned char on_paste(EditLine *edit, int key)
     return CC_REFRESH;
 }
 
-static unsigned char on_interrupt(EditLine *edit, int key)
+static unsigned char on_interrupt(EditLine *edit, wint_t key)
 {
     self(edit)->is_interrupted = true;
     return CC_NEWLINE;
@@ -80,8 +80,9 @@ static void bind_keys(EditLine *edit)
 {
     (void)el_set(edit, EL_EDITOR, "emacs");
     (void)el_source(edit, NULL); /* the user's ~/.editrc, if there is one */
-    (void)el_set(edit, EL_ADDFN, "sluice-paste", "Take a paste", on_paste);
-    (void)el_set(edit, EL_ADDFN, "sluice-interrupt", "Give up the line", on_interrupt);
+    /* the narrow form would copy the names and never free them */
+    (void)el_wset(edit, EL_ADDFN, L"sluice-paste", L"Take a paste", on_paste);
+    (void)el_wset(edit, EL_ADDFN, L"sluice-interrupt", L"Give up the line", on_interrupt);
     (void)el_set(edit, EL_BIND, "\033[200~", "sluice-paste", NULL);
     (void)el_set(edit, EL_BIND, "^C", "sluice-interrupt", NULL);
     (void)el_set(edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
