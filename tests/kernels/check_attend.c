@@ -92,8 +92,14 @@ static void make_queries(struct ck *ck, struct query_set *s, uint32_t head_dim, 
                      : how == 1 ? first + i / group
                                 : 1 + ck_rand_below(ck, n_pos);
 
+        float *q = ck_make_floats(ck, head_dim, kind);
+
         s->n_valid[i] = (uint16_t)(n < n_pos ? n : n_pos);
-        s->q[i] = ck_make_floats(ck, head_dim, kind);
+        s->q[i] = q;
+        if (ck_rand_below(ck, 8) == 0) { /* scores that vanish, to either zero */
+            memset(q, 0, head_dim * sizeof(float));
+            q[0] = 0x1p-149f;
+        }
     }
 }
 
