@@ -78,7 +78,9 @@ SL_INLINE __m256i many_and(__m256i v, int mask)
     return _mm256_and_si256(v, _mm256_set1_epi8((char)mask));
 }
 
-/* Fixes the order of additions; see one_pin. */
+/* Fixes the order of additions, which gcc 12 otherwise changes for its own. With 64
+ * tokens Q4_K went from 74 to 113 and Q4_0 from 60 to 96 GMAC/s; Q6_K and Q8_0 did
+ * not change beyond noise. */
 SL_INLINE void many_pin(__m256i *v)
 {
     __asm__("" : "+x"(*v));

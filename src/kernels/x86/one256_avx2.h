@@ -72,7 +72,6 @@ SL_INLINE __m256i one_dot(const uint8_t *block, const int8_t *xq, __m256i scale,
                             : _mm256_maddubs_epi16(q, x);
 
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, spread));
-        one_pin(&sum);
     }
     return sum;
 }

@@ -1,9 +1,9 @@
 /*
  * What the AVX2 products with one token share. Memory is read as one stream, row
- * after row; the hardware does not follow four rows side by side (half the speed).
- * The blocks' integer sums go to a small table, and after four rows horizontal
- * sums, conversions and fused steps are done for all four at once. Rows past the
- * last repeat it and are not stored.
+ * after row: four rows side by side reached half the speed (doc/kernels.md). The
+ * blocks' integer sums go to a small table, and after four rows horizontal sums,
+ * conversions and fused steps are done for all four at once. Rows past the last
+ * repeat it and are not stored.
  */
 #pragma once
 
@@ -20,13 +20,6 @@
 SL_INLINE __m256i one_load(const void *ptr)
 {
     return _mm256_loadu_si256(ptr);
-}
-
-/* Fixes the order of additions: gcc 12 turns a sum of eight round and keeps all eight
- * terms on the stack meanwhile, at half the speed. */
-SL_INLINE void one_pin(__m256i *v)
-{
-    __asm__("" : "+x"(*v));
 }
 
 /* Four vectors of 8 sums to their four totals. */

@@ -33,7 +33,7 @@ static inline void sl_scales_q3_k(const uint8_t s[12], uint64_t *ret_low, uint64
 }
 
 /* IQ4_XS: eight scales of six bits, 32 too large. Fields are spread to bytes by
- * halving steps (pdep takes hundreds of cycles on Zen 1 and 2). */
+ * halving steps: pdep is microcode on Zen 1 and 2. */
 static inline uint64_t sl_scales_iq4_xs(uint16_t scales_h, const uint8_t scales_l[4])
 {
     uint64_t low = sl_load_u32(scales_l), high = scales_h;
