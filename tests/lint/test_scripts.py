@@ -55,6 +55,20 @@ def test_tally_shows_the_end_of_a_failure_only(tmp_path):
     assert 'line 999' in got and 'line 100\n' not in got and got.count('\n') < 700
 
 
+@pytest.mark.parametrize('text, code', [
+    ('import pytest\npytest.skip("no data", allow_module_level=True)\n', 77),
+    ('import pytest\n\n\ndef test_a():\n    pytest.skip("no data")\n', 0),
+    ('', 5),
+    ('def test_a():\n    assert False\n', 1),
+])
+def test_a_file_skipped_as_a_whole_is_a_skip(tmp_path, text, code):
+    shutil.copy(ROOT / 'tests/conftest.py', tmp_path / 'conftest.py')
+    (tmp_path / 'test_it.py').write_text(text)
+    done = subprocess.run([sys.executable, '-m', 'pytest', '-q', tmp_path / 'test_it.py'],
+                          capture_output=True, check=False)
+    assert done.returncode == code
+
+
 @pytest.fixture(name='machine')
 def make_machine(tmp_path):
     """dev in a project of its own, on a machine where nothing is installed."""
