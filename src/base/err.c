@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/codepoint.h"
+
 /* Cut an incomplete UTF-8 character off the end of a text that filled its buffer. */
 static void trim_utf8(char *text)
 {
@@ -23,6 +25,22 @@ static void trim_utf8(char *text)
         text[lead - 1] = '\0';
 }
 
+void sl_text_clean(char *text)
+{
+    size_t len = strlen(text);
+
+    for (size_t i = 0; i < len;) {
+        uint32_t cp;
+        size_t n = sl_codepoint_decode(text + i, len - i, &cp);
+
+        if (n == 0)
+            text[i] = '?';
+        else if (cp < 0x20 || (cp >= 0x7F && cp < 0xA0))
+            memset(text + i, ' ', n);
+        i += n ? n : 1;
+    }
+}
+
 int sl_diag_set(struct sl_diag *diag, int code, const char *fmt, ...)
 {
     va_list args;
@@ -33,9 +51,7 @@ int sl_diag_set(struct sl_diag *diag, int code, const char *fmt, ...)
     if (vsnprintf(diag->text, sizeof(diag->text), fmt, args) >= (int)sizeof(diag->text))
         trim_utf8(diag->text);
     va_end(args);
-    for (char *p = diag->text; *p; p++)
-        if (*p == '\n' || *p == '\r')
-            *p = ' ';
+    sl_text_clean(diag->text);
     return code;
 }
 

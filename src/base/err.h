@@ -23,8 +23,15 @@
 #define SL_DIAG_BYTES 512
 
 struct sl_diag {
-    char text[SL_DIAG_BYTES]; /* one line, no newline, always terminated */
+    char text[SL_DIAG_BYTES]; /* one line, clean (below), always terminated */
 };
+
+/*
+ * Make a text that may quote a file fit for one line of a terminal, in place: control
+ * characters (escape sequences begin with one) become blanks, bytes that are not
+ * UTF-8 question marks.
+ */
+void sl_text_clean(char *text);
 
 /*
  * Write a text into diag (NULL is allowed: then nothing is written; a text that

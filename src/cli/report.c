@@ -1,4 +1,4 @@
-/* One line per message: line ends inside (of a path, say) become blanks. */
+/* One line per message, whatever a path in it holds. */
 #include "cli/report.h"
 
 #include <errno.h>
@@ -14,9 +14,7 @@ static void print_line(const char *prefix, const char *fmt, va_list args)
     char text[4096 + SL_DIAG_BYTES];
 
     (void)vsnprintf(text, sizeof(text), fmt, args); /* cut is fine */
-    for (char *p = text; *p; p++)
-        if ((unsigned char)*p < 0x20)
-            *p = ' ';
+    sl_text_clean(text);
     fprintf(stderr, "%s: %s\n", prefix, text);
 }
 
