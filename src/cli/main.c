@@ -14,6 +14,7 @@
 
 #include "cli/command.h"
 #include "cli/interrupt.h"
+#include "cli/report.h"
 #include "sluice.h"
 
 static const struct sl_command commands[] = {
@@ -52,6 +53,14 @@ static void fill_standard_streams(void)
 static void print_version(FILE *to, struct argp_state *state)
 {
     fprintf(to, "sluice %s\n", sluice_version());
+}
+
+/* A reader that left is no failure. */
+static int flush_stdout(void)
+{
+    int r = sl_report_flush();
+
+    return r == 0 || r == -EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED;
 }
 
 static int run_command(const struct sl_command *command, int argc, char **argv)
@@ -93,11 +102,11 @@ int main(int argc, char **argv)
     if (argc < 2 || !strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "-?") ||
         !strcmp(name, "help")) {
         print_help(stdout);
-        return fflush(stdout) == 0 ? SL_EXIT_OK : SL_EXIT_FAILED;
+        return flush_stdout();
     }
     if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
         print_version(stdout, NULL);
-        return fflush(stdout) == 0 ? SL_EXIT_OK : SL_EXIT_FAILED;
+        return flush_stdout();
     }
     fprintf(stderr, "sluice: no such command: %.100s\nTry `sluice --help'.\n", name);
     return SL_EXIT_USAGE;

@@ -1,37 +1,78 @@
-/* Aside is PATH.XXXXXX in the same folder, so that rename stays on one file system. */
+/*
+ * Aside is PATH.XXXXXX in the same folder, so that rename stays on one file system.
+ * The stream is our own over the descriptor, because stdio forgets why a write failed
+ * (a full disk) by the time somebody asks.
+ */
 #include "cli/outfile.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+static ssize_t write_all(void *cookie, const char *data, size_t len)
+{
+    struct sl_outfile *out = cookie;
+
+    for (size_t done = 0; done < len;) {
+        ssize_t n = write(out->fd, data + done, len - done);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            if (!out->error)
+                out->error = -errno;
+            return 0; /* says that it failed */
+        }
+        done += (size_t)n;
+    }
+    return (ssize_t)len;
+}
+
+static int close_below(void *cookie)
+{
+    struct sl_outfile *out = cookie;
+
+    return close(out->fd);
+}
+
+static int open_stream(struct sl_outfile *out)
+{
+    out->file = fopencookie(out, "w", (cookie_io_functions_t){
+                                          .write = write_all, .close = close_below});
+    if (out->file)
+        return 0;
+    (void)close(out->fd); /* nothing was written */
+    return -ENOMEM;
+}
+
 static int open_aside(struct sl_outfile *out)
 {
     mode_t mask = umask(0);
-    int fd;
 
     umask(mask);
     if (asprintf(&out->aside, "%s.XXXXXX", out->path) < 0) {
         out->aside = NULL;
         return -ENOMEM;
     }
-    fd = mkostemp(out->aside, 0);
-    if (fd < 0) {
+    out->fd = mkostemp(out->aside, O_CLOEXEC);
+    if (out->fd < 0) {
         int r = -errno;
 
         free(out->aside);
         out->aside = NULL;
         return r;
     }
-    (void)fchmod(fd, 0666 & ~mask); /* as open would have done; not vital */
-    out->file = fdopen(fd, "w");
-    if (!out->file) {
-        close(fd);
-        return -ENOMEM;
-    }
-    return 0;
+    (void)fchmod(out->fd, 0666 & ~mask); /* as open would have done; not vital */
+    return open_stream(out);
+}
+
+static int open_directly(struct sl_outfile *out)
+{
+    out->fd = open(out->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    return out->fd < 0 ? -errno : open_stream(out);
 }
 
 int sl_outfile_open(struct sl_outfile *out, const char *path, struct sl_diag *diag)
@@ -43,8 +84,7 @@ int sl_outfile_open(struct sl_outfile *out, const char *path, struct sl_diag *di
     if (!out->path) {
         r = -ENOMEM;
     } else if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
-        out->file = fopen(path, "w");
-        r = out->file ? 0 : -errno;
+        r = open_directly(out);
     } else {
         r = open_aside(out);
     }
@@ -59,10 +99,10 @@ int sl_outfile_commit(struct sl_outfile *out, struct sl_diag *diag)
 {
     int r = 0;
 
-    errno = 0;
-    if (fflush(out->file) != 0 || ferror(out->file) ||
-        (out->aside && fsync(fileno(out->file)) != 0))
-        r = errno ? -errno : -EIO;
+    if (fflush(out->file) != 0 || ferror(out->file))
+        r = out->error ? out->error : -EIO;
+    else if (out->aside && fsync(out->fd) != 0)
+        r = -errno;
     if (fclose(out->file) != 0 && r == 0)
         r = -errno;
     out->file = NULL;

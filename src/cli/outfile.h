@@ -11,10 +11,12 @@
 
 struct sl_outfile {
     FILE *file; /* NULL: not open */
+    int fd;     /* below it */
+    int error;  /* of the first write that failed */
     char *path, *aside; /* aside NULL: written directly */
 };
 
-/* Errors name the path. */
+/* Errors name the path. out must stay where it is until commit or done. */
 int sl_outfile_open(struct sl_outfile *out, const char *path, struct sl_diag *diag);
 
 /* Flush to the disk and rename. On failure nothing is left behind. */

@@ -44,6 +44,15 @@ def test_logits(ids, tmp_path):
     assert os.listdir(tmp_path) and set(os.listdir(tmp_path)) == {'ids', 'out.f32'}
 
 
+@pytest.mark.parametrize('option', ['--logits', '--routes'])
+def test_full_disk(option, ids):
+    if not os.path.exists('/dev/full'):
+        pytest.skip('no /dev/full')
+    ids.write_text(f'{IDS} ' * 10)  # more than a stream's buffer: writes fail early
+    line = refused(1, 'cannot write', 'eval', DEMO, '--tokens', ids, option, '/dev/full')
+    assert line == 'sluice: cannot write /dev/full: No space left on device'
+
+
 def test_the_same_bits_however_it_is_cut(ids, tmp_path):
     out = tmp_path / 'out.f32'
     good('eval', DEMO, '--tokens', ids, '--logits', out)

@@ -1,5 +1,6 @@
 """Help, version, exit codes, and one clear line for each thing that can be wrong."""
 import os
+import struct
 import subprocess
 
 import pytest
@@ -110,6 +111,27 @@ def test_closed_standard_streams_do_no_harm(tmp_path):
     done = subprocess.run(['sh', '-c', script], timeout=60)
     assert done.returncode in (0, 1)
     assert not out.exists() or out.stat().st_size == 2 * 4096 * 4
+
+
+@pytest.mark.parametrize('option', ['--help', '--version'])
+def test_help_that_cannot_be_written_says_so(option):
+    if not os.path.exists('/dev/full'):
+        pytest.skip('no /dev/full')
+    with open('/dev/full', 'wb') as full:
+        done = subprocess.run([SLUICE, option], stdout=full, stderr=subprocess.PIPE, timeout=20)
+    assert done.returncode == 1
+    assert done.stderr == b'sluice: cannot write to standard output: No space left on device\n'
+
+
+def test_text_of_a_file_cannot_reach_the_terminal_raw(tmp_path):
+    path = tmp_path / 'hostile.gguf'
+    hostile = b'\x1b]0;x\x07\xc2\x9b2J\xff'
+    path.write_bytes(struct.pack('<IIQQ', 0x46554747, 3, 0, 1)
+                     + struct.pack('<Q', 20) + b'general.architecture'
+                     + struct.pack('<IQ', 8, len(hostile)) + hostile)
+    for name, args in (('run', ['hi']), ('info', [])):
+        line = refused(1, 'architecture " ]0;x   2J?" is not supported', name, path, *args)
+        assert line.isprintable()
 
 
 def test_each_command_takes_a_thread_count():
