@@ -34,6 +34,24 @@ static const struct sl_gguf_kv *find(struct reader *rd, const char *name)
     return sl_gguf_kv_find(rd->gguf, rd->key);
 }
 
+struct found {
+    char text[32];
+};
+
+/* What is in place of the number that was expected: another number, or its type. */
+static struct found describe(const struct sl_gguf_kv *kv, bool want_array, uint64_t i)
+{
+    struct found f;
+    double value;
+
+    if ((kv->type == SL_GGUF_ARRAY && !want_array) || !sl_gguf_kv_f64(kv, i, &value))
+        (void)snprintf(f.text, sizeof(f.text), "%s", sl_gguf_type_name(
+                           want_array ? kv->item_type : kv->type)); /* short names */
+    else
+        (void)snprintf(f.text, sizeof(f.text), "%g", value); /* at most 13 bytes */
+    return f;
+}
+
 /* An integer in [min, max]; absent: fallback if >= 0, else an error. */
 static int read_u32(struct reader *rd, const char *name, uint32_t min, uint32_t max,
                     int64_t fallback, uint32_t *ret_value)
@@ -49,7 +67,7 @@ static int read_u32(struct reader *rd, const char *name, uint32_t min, uint32_t 
     }
     if (kv->type == SL_GGUF_ARRAY || !sl_gguf_kv_u64(kv, 0, &value))
         return sl_diag_set(rd->diag, -EBADMSG, "metadata key %s: expected an integer, found %s",
-                           rd->key, sl_gguf_type_name(kv->type));
+                           rd->key, describe(kv, false, 0).text);
     if (value < min || value > max)
         return sl_diag_set(rd->diag, -EBADMSG,
                            "metadata key %s: expected %" PRIu32 " to %" PRIu32 ", found %" PRIu64,
@@ -73,7 +91,7 @@ static int read_f64(struct reader *rd, const char *name, double fallback, double
         value <= 0)
         return sl_diag_set(rd->diag, -EBADMSG,
                            "metadata key %s: expected a positive number, found %s", rd->key,
-                           sl_gguf_type_name(kv->type));
+                           describe(kv, false, 0).text);
     *ret_value = value;
     return 0;
 }
@@ -92,9 +110,11 @@ static int read_per_layer(struct reader *rd, const char *name, uint32_t n_layers
                            "metadata key %s: expected %" PRIu32 " items, found %" PRIu64, rd->key,
                            n_layers, kv->n_items);
     for (uint32_t i = 0; i < n_layers; i++) {
-        if (!sl_gguf_kv_u64(kv, kv->type == SL_GGUF_ARRAY ? i : 0, &value))
+        uint64_t at = kv->type == SL_GGUF_ARRAY ? i : 0;
+
+        if (!sl_gguf_kv_u64(kv, at, &value))
             return sl_diag_set(rd->diag, -EBADMSG, "metadata key %s: expected integers, found %s",
-                               rd->key, sl_gguf_type_name(kv->item_type));
+                               rd->key, describe(kv, true, at).text);
         if (value > max)
             return sl_diag_set(rd->diag, -EBADMSG,
                                "metadata key %s: expected at most %" PRIu32 ", found %" PRIu64
@@ -166,7 +186,8 @@ static int read_heads(struct reader *rd, struct sl_hparams *hp)
     }
     hp->n_conv_layers = hp->n_layers - hp->n_attn_layers;
     for (uint32_t i = 0; i < hp->n_layers; i++)
-        if (hp->n_heads_kv[i] && (n_heads[i] != hp->n_heads || n_heads[i] % hp->n_heads_kv[i]))
+        if (hp->n_heads_kv[i] && (n_heads[i] == 0 || n_heads[i] != hp->n_heads ||
+                                  n_heads[i] % hp->n_heads_kv[i]))
             return sl_diag_set(rd->diag, -EBADMSG,
                                "layer %" PRIu32 ": %" PRIu32 " query heads and %" PRIu32
                                " key heads do not fit a model with %" PRIu32 " heads",
