@@ -258,7 +258,8 @@ SLUICE_API int sluice_sampler_new(struct sluice_sampler **ret_sampler,
                                   struct sluice_error *error);
 SLUICE_API void sluice_sampler_free(struct sluice_sampler *sampler);
 
-/* Tell the sampler a token of the past (prompt or output), for the penalties. */
+/* Tell the sampler a token of the past (prompt or output), for the penalties. One outside
+ * the vocabulary is ignored. */
 SLUICE_API void sluice_sampler_accept(struct sluice_sampler *sampler, int32_t token);
 
 /* Choose a token from n_vocab logits. Does not accept it. */

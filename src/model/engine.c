@@ -137,11 +137,12 @@ static int open_vocab(struct sluice_model *m, struct sl_diag *diag)
     r = read_strings(m->gguf, "tokenizer.ggml.tokens", &tokens, &opts.n_tokens, diag);
     if (r < 0)
         goto done;
-    r = sl_diag_set(diag, -EBADMSG, "the vocabulary has %" PRIu32
-                    " tokens, the embedding matrix %" PRIu32 " rows", opts.n_tokens,
-                    m->weights.n_vocab);
-    if (opts.n_tokens != m->weights.n_vocab)
+    if (opts.n_tokens != m->weights.n_vocab) {
+        r = sl_diag_set(diag, -EBADMSG, "the vocabulary has %" PRIu32
+                        " tokens, the embedding matrix %" PRIu32 " rows", opts.n_tokens,
+                        m->weights.n_vocab);
         goto done;
+    }
     r = read_strings(m->gguf, "tokenizer.ggml.merges", &merges, &opts.n_merges, diag);
     if (r < 0)
         goto done;

@@ -183,9 +183,12 @@ int sluice_session_new(struct sluice_session **ret_session, struct sluice_model 
                        const struct sluice_session_opts *opts, struct sluice_error *error)
 {
     struct sl_diag *diag = (struct sl_diag *)error;
-    struct sluice_session *s = calloc(1, sizeof(*s));
+    struct sluice_session *s;
     int r;
 
+    if (!ret_session || !model)
+        return sl_diag_set(diag, -EINVAL, "no model given");
+    s = calloc(1, sizeof(*s));
     if (!s)
         return sl_diag_set(diag, -ENOMEM, "not enough memory for a session");
     s->model = model;
@@ -370,6 +373,8 @@ static int check_batch(struct sluice_session *s, const struct sluice_batch *batc
     bool seen[SL_SEQS_MAX] = { false };
     uint64_t n_blocks = 0, n_rows = 0;
 
+    if (n_batch > 0 && !batch)
+        return sl_diag_set(&s->error, -EINVAL, "no batch given");
     for (uint32_t i = 0; i < n_batch; i++) {
         const struct sluice_batch *b = &batch[i];
         const struct sl_seq *seq;
@@ -383,14 +388,14 @@ static int check_batch(struct sluice_session *s, const struct sluice_batch *batc
             return sl_diag_set(&s->error, -EINVAL, "sequence %d: %" PRIu32 " tokens and %" PRIu32
                                " rows of logits asked for", b->seq, b->n_tokens, b->n_logits);
         seen[b->seq] = true;
-        r = check_tokens(s, b);
-        if (r < 0)
-            return r;
         seq = &s->timeline.seqs[b->seq];
         if ((uint64_t)seq->n_tok + b->n_tokens > s->opts.n_ctx)
             return sl_diag_set(&s->error, -ENOMEM, "the context is full: %" PRIu64
                                " positions needed, %" PRIu32 " there are",
                                (uint64_t)seq->n_tok + b->n_tokens, s->opts.n_ctx);
+        r = check_tokens(s, b);
+        if (r < 0)
+            return r;
         n_rows += b->n_logits;
         n_blocks += sl_timeline_blocks_needed(&s->timeline, (uint32_t)b->seq, b->n_tokens);
     }

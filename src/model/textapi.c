@@ -54,11 +54,14 @@ int sluice_chat_render(const struct sluice_model *model, const char *messages_js
         .template_kind = model->chat_template,
         .add_generation_prompt = add_generation_prompt,
     };
-    char *bos_text = strndup(piece.ptr, piece.len);
+    char *bos_text;
     int r;
 
+    if (!messages_json || !ret_text)
+        return sl_diag_set((struct sl_diag *)error, -EINVAL, "no messages given");
+    bos_text = strndup(piece.ptr, piece.len);
     if (!bos_text)
-        return -ENOMEM;
+        return sl_diag_set((struct sl_diag *)error, -ENOMEM, "not enough memory for the chat");
     opts.bos = bos_text;
     r = sl_chat_render(&opts, messages_json, tools_json, ret_text, (struct sl_diag *)error);
     free(bos_text);
@@ -103,7 +106,13 @@ static struct sl_sampler *inner(struct sluice_sampler *sampler)
 int sluice_sampler_new(struct sluice_sampler **ret_sampler, const struct sluice_model *model,
                        const struct sluice_sampler_opts *opts, struct sluice_error *error)
 {
-    const struct sl_sampler_opts o = {
+    struct sl_sampler_opts o;
+    struct sl_sampler *sampler;
+    int r;
+
+    if (!ret_sampler || !opts || (opts->n_bias && !opts->bias))
+        return sl_diag_set((struct sl_diag *)error, -EINVAL, "no sampler options given");
+    o = (struct sl_sampler_opts){
         .n_vocab = model->weights.n_vocab,
         .temperature = opts->temperature,
         .top_k = opts->top_k,
@@ -117,9 +126,7 @@ int sluice_sampler_new(struct sluice_sampler **ret_sampler, const struct sluice_
         .bias = (const struct sl_logit_bias *)opts->bias,
         .n_bias = opts->n_bias,
     };
-    struct sl_sampler *sampler;
-    int r = sl_sampler_new(&sampler, &o, (struct sl_diag *)error);
-
+    r = sl_sampler_new(&sampler, &o, (struct sl_diag *)error);
     if (r < 0)
         return r;
     *ret_sampler = (struct sluice_sampler *)sampler;

@@ -33,7 +33,6 @@
  */
 #include "text/sampler.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdbool.h>
@@ -401,8 +400,7 @@ int32_t sl_sampler_sample(struct sl_sampler *sampler, const float *logits)
 
 void sl_sampler_accept(struct sl_sampler *sampler, int32_t token)
 {
-    assert(token >= 0 && (uint32_t)token < sampler->opts.n_vocab);
-    if (!sampler->count)
+    if (!sampler->count || token < 0 || (uint32_t)token >= sampler->opts.n_vocab)
         return;
     if (sampler->n_last == sampler->opts.penalty_last_n)
         sampler->count[sampler->last[sampler->i_last]]--;

@@ -36,5 +36,6 @@ struct sl_sampler;
 int sl_sampler_new(struct sl_sampler **ret_sampler, const struct sl_sampler_opts *opts,
                    struct sl_diag *diag);
 void sl_sampler_free(struct sl_sampler *sampler);
+/* A token outside the vocabulary is ignored. */
 void sl_sampler_accept(struct sl_sampler *sampler, int32_t token);
 int32_t sl_sampler_sample(struct sl_sampler *sampler, const float *logits);

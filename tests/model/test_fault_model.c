@@ -29,6 +29,7 @@ static int run_all(const char *path, enum sluice_cpu cpu)
     if (r < 0) {
         CHECK(!model, "the model was set on failure");
         CHECK(error.text[0], "no text for error %d", r);
+        CHECK(r != -ENOMEM || strstr(error.text, "memory"), "no memory, but: %s", error.text);
         return r;
     }
     r = sluice_session_new(&session, model, &session_opts, &error);
