@@ -148,7 +148,7 @@ static int generate(struct chat *chat)
     r = sl_message_tokenize(chat->model, text, SLUICE_TOKENIZE_SPECIAL, &ids, &n_ids);
     free(text);
     if (r < 0)
-        return failed(chat, sl_err_text(r));
+        return failed(chat, sl_report_tokenize_text(r));
     opts.sampling.seed += chat->n_answers++; /* another answer for /regen */
     sl_strbuf_cut(&chat->answer, 0);
     r = sl_generate(chat->model, chat->session, chat->seq, ids, n_ids, &opts, &chat->stats, &error);

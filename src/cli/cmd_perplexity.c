@@ -132,7 +132,7 @@ static int load_ids(const struct perplexity_args *args, const struct sluice_mode
         n = n_text < 0 ? 0 : (size_t)n_text;
         if (n_text < 0)
             r = sl_diag_set(diag, (int)n_text, "%s cannot be tokenised: %s", path,
-                            sl_err_text((int)n_text));
+                            sl_report_tokenize_text((int)n_text));
     }
     free(given);
     free(text);

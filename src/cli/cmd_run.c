@@ -136,7 +136,8 @@ static int load_prompt(struct run *run)
         if (r < 0)
             return sl_report_error("%s", diag.text);
         if (strlen(run->prompt) != len)
-            return sl_report_error("%s: the prompt holds a NUL byte", path);
+            return sl_report_error("%s: the prompt holds a NUL byte",
+                                   strcmp(path, "-") != 0 ? path : "standard input");
         if (len && run->prompt[len - 1] == '\n')
             run->prompt[len - 1] = '\0';
     }
@@ -179,7 +180,8 @@ static int tokenize(struct run *run)
         flags |= SLUICE_TOKENIZE_SPECIAL;
     r = sl_message_tokenize(run->model, run->text, flags, &run->ids, &run->n_ids);
     if (r < 0)
-        return sl_report_error("the prompt cannot be tokenised: %s", sl_err_text(r));
+        return sl_report_error("the prompt cannot be tokenised: %s",
+                               sl_report_tokenize_text(r));
     if (run->n_ids == 0)
         return sl_report_error("the prompt is empty");
     return 0;

@@ -135,8 +135,7 @@ static int to_ids(const struct tokenize_args *args, const struct sluice_model *m
     int r;
 
     if (n < 0)
-        (void)sl_report_error("%s", n == -E2BIG ? "the text is longer than 64 MiB"
-                                                : sl_err_text((int)n));
+        (void)sl_report_error("%s", sl_report_tokenize_text((int)n));
     r = (int)(n < 0 ? n : 0);
     if (r == 0)
         r = args->pieces ? print_pieces(model, ids, (size_t)n) : print_ids(args, ids, (size_t)n);

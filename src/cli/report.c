@@ -57,3 +57,8 @@ int sl_report_flush(void)
 {
     return fflush(stdout) == 0 && !ferror(stdout) ? 0 : failed();
 }
+
+const char *sl_report_tokenize_text(int code)
+{
+    return code == -E2BIG ? "the text is longer than 64 MiB" : sl_err_text(code);
+}

@@ -17,3 +17,6 @@ int sl_report_write(const char *text, size_t len);
 
 /* Flush stdout, with the same results. */
 int sl_report_flush(void);
+
+/* Why sluice_tokenize failed. */
+const char *sl_report_tokenize_text(int code);

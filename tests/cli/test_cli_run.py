@@ -114,7 +114,7 @@ def test_whole_characters_at_every_moment():
 def test_bad_prompts(tmp_path):
     refused(1, 'not UTF-8: byte 2', 'run', DEMO, stdin=b'ab\xff')
     refused(1, 'not UTF-8', 'run', DEMO, b'\xc3')
-    refused(1, 'NUL', 'run', DEMO, stdin=b'a\0b')
+    refused(1, 'standard input: the prompt holds a NUL', 'run', DEMO, stdin=b'a\0b')
     refused(1, 'empty', 'run', DEMO, '')
     refused(1, 'empty', 'run', DEMO, stdin=b'\n')
     refused(1, 'No such file', 'run', DEMO, '-f', tmp_path / 'none')
@@ -165,6 +165,14 @@ def test_reader_that_leaves():
         process.stdout.close()
         assert process.wait(timeout=60) == 0
         assert process.stderr.read() == b''
+
+
+def test_a_text_over_the_limit(tmp_path):
+    path = tmp_path / 'text'
+    with open(path, 'wb') as file:
+        file.write(b'word ' * (14 << 20))
+    for name in ('run', 'perplexity', 'tokenize'):
+        refused(1, 'the text is longer than 64 MiB', name, DEMO, '-f', path)
 
 
 def test_full_disk():
