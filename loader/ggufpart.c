@@ -286,7 +286,7 @@ static int take_dims(struct cursor *cur, struct sl_gguf_tensor *tensor)
     return 0;
 }
 
-/* One tensor info; file_off is relative to the data section for now. */
+/* One tensor info; file_off is still relative to the data section. */
 static int take_tensor(struct cursor *cur, struct sl_gguf_tensor *tensor, uint32_t alignment)
 {
     uint64_t at = cur->off;

@@ -40,7 +40,6 @@ struct sluice_session {
     sluice_route_fn route_fn;
     void *route_arg;
     struct sluice_counters counters;
-    uint64_t shared_bytes; /* of weights, per step, without experts and output */
     struct sl_diag error;
     /* atomic */
     atomic_bool is_cancelled;
@@ -158,27 +157,6 @@ static int allocate(struct sluice_session *s, struct sl_diag *diag)
     return 0;
 }
 
-static uint64_t mat_bytes(const struct sl_tensor *t)
-{
-    return t->row_bytes * t->n_rows * t->n_mats;
-}
-
-static uint64_t shared_bytes(const struct sluice_model *m)
-{
-    uint64_t bytes = 0;
-
-    for (uint32_t i = 0; i < m->hp.n_layers; i++) {
-        const struct sl_layer *l = &m->weights.layers[i];
-
-        bytes += m->hp.n_heads_kv[i] ? mat_bytes(&l->q) + mat_bytes(&l->k) + mat_bytes(&l->v) +
-                                           mat_bytes(&l->o)
-                                     : mat_bytes(&l->in_proj) + mat_bytes(&l->out_proj);
-        bytes += i < m->hp.n_dense ? mat_bytes(&l->gate) + mat_bytes(&l->up) + mat_bytes(&l->down)
-                                   : mat_bytes(&l->router);
-    }
-    return bytes;
-}
-
 int sluice_session_new(struct sluice_session **ret_session, struct sluice_model *model,
                        const struct sluice_session_opts *opts, struct sluice_error *error)
 {
@@ -202,7 +180,6 @@ int sluice_session_new(struct sluice_session **ret_session, struct sluice_model 
         goto fail;
     for (uint32_t i = 0; i < model->hp.head_dim / 2; i++)
         s->rope_freq[i] = pow(model->hp.rope_theta, -2.0 * i / model->hp.head_dim);
-    s->shared_bytes = shared_bytes(model);
     s->counters.kv_bytes = s->kv_bytes;
     s->counters.scratch_bytes = s->arena.used - s->kv_bytes;
     *ret_session = s;
@@ -342,9 +319,9 @@ static int run_step(struct sluice_session *s, uint32_t n_rows_before)
     s->counters.step_ns += sl_clock_ns() - start;
     s->counters.n_steps++;
     s->counters.n_tokens += st->n_tok;
-    s->counters.weight_bytes += st->weight_bytes + s->shared_bytes;
+    s->counters.weight_bytes += st->weight_bytes + s->model->weights.shared_bytes;
     if (st->n_out)
-        s->counters.weight_bytes += mat_bytes(&s->model->weights.output);
+        s->counters.weight_bytes += sl_tensor_mat_bytes(&s->model->weights.output);
     r = sl_engine_check_mappings(s->model, &s->error);
     if (r < 0)
         return r;

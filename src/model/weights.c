@@ -269,29 +269,30 @@ static int find_all(struct finder *f, struct sl_weights *w)
     return 0;
 }
 
-static uint64_t mat_bytes(const struct sl_tensor *t)
-{
-    return t->row_bytes * t->n_rows;
-}
-
 static void summarise(struct sl_weights *w, const struct sl_hparams *hp)
 {
-    w->token_bytes = mat_bytes(&w->output) + w->embed.row_bytes;
+    uint64_t expert_bytes = 0; /* of the experts that one token uses */
+
     for (uint32_t i = 0; i < hp->n_layers; i++) {
         const struct sl_layer *l = &w->layers[i];
-        uint64_t ffn = mat_bytes(&l->gate) + mat_bytes(&l->up) + mat_bytes(&l->down);
+        uint64_t ffn = sl_tensor_mat_bytes(&l->gate) + sl_tensor_mat_bytes(&l->up) +
+                       sl_tensor_mat_bytes(&l->down);
         bool is_moe = i >= hp->n_dense;
         uint32_t *widest = is_moe ? &w->expert_ff_max : &w->ff_max;
 
         if (hp->n_heads_kv[i])
-            w->token_bytes += mat_bytes(&l->q) + mat_bytes(&l->k) + mat_bytes(&l->v) +
-                              mat_bytes(&l->o);
+            w->shared_bytes += sl_tensor_mat_bytes(&l->q) + sl_tensor_mat_bytes(&l->k) +
+                               sl_tensor_mat_bytes(&l->v) + sl_tensor_mat_bytes(&l->o);
         else
-            w->token_bytes += mat_bytes(&l->in_proj) + mat_bytes(&l->out_proj);
-        w->token_bytes += is_moe ? ffn * hp->n_experts_used + mat_bytes(&l->router) : ffn;
+            w->shared_bytes += sl_tensor_mat_bytes(&l->in_proj) +
+                               sl_tensor_mat_bytes(&l->out_proj);
+        w->shared_bytes += is_moe ? sl_tensor_mat_bytes(&l->router) : ffn;
+        expert_bytes += is_moe ? ffn * hp->n_experts_used : 0;
         if (l->gate.n_rows > *widest)
             *widest = l->gate.n_rows;
     }
+    w->token_bytes = w->shared_bytes + expert_bytes + sl_tensor_mat_bytes(&w->output) +
+                     w->embed.row_bytes;
 }
 
 int sl_weights_init(struct sl_weights *ret_w, const struct sl_hparams *hp,

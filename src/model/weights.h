@@ -53,6 +53,7 @@ struct sl_weights {
     uint32_t n_vocab;
     uint32_t ff_max;        /* widest dense FFN, 0 if none */
     uint32_t expert_ff_max; /* widest expert, 0 if none */
+    uint64_t shared_bytes;  /* that every step reads: operators, dense FFNs, routers */
     uint64_t token_bytes;   /* bytes of weights that one decoded token reads */
 };
 

@@ -27,3 +27,9 @@ static inline struct sl_tensor sl_tensor_mat(const struct sl_tensor *t, uint32_t
     m.n_mats = 1;
     return m;
 }
+
+/* Bytes of one matrix of a stack. */
+static inline uint64_t sl_tensor_mat_bytes(const struct sl_tensor *t)
+{
+    return t->row_bytes * t->n_rows;
+}
