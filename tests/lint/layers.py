@@ -21,7 +21,7 @@ BELOW = {
     'model': ['base', 'tensor', 'kernels', 'loader', 'experts', 'text', 'api'],
     'api': [],
     'server': ['base', 'text', 'api'],
-    'bench': ['base', 'text', 'api'],
+    'bench': ['base', 'loader', 'text', 'api'],
     'cli': ['base', 'tensor', 'kernels', 'loader', 'experts', 'text', 'model', 'server', 'api'],
     'doc': ['api'],
     'tools': None,  # anything
