@@ -34,8 +34,8 @@ void sl_prefetch_drop(struct sl_prefetch *prefetch, uint32_t layer, uint32_t exp
 /*
  * The guess to read next, p at least min_p; it stays until dropped. now_layer: the layer
  * that is being computed; layers are reached in order, round after round, so nearer means
- * later in this round or early in the next. Likelier first; of guesses whose p differs
- * by less than 1/16 the nearer layer, then the lower expert.
+ * later in this round or early in the next. Likelier first, p taken in steps of 1/16; of
+ * equal ones the nearer layer, then the likelier, then the lower expert.
  */
 bool sl_prefetch_best(const struct sl_prefetch *prefetch, uint32_t now_layer, float min_p,
                       struct sl_guess *ret_guess);
