@@ -20,11 +20,8 @@
 #include "base/memory.h"
 #include "model/engine.h"
 #include "model/forward.h"
+#include "model/measure.h"
 
-#define CTX_DEFAULT_MAX 32768u
-#define SEQS_DEFAULT 4u
-#define CHUNK_DEFAULT 512u
-#define CHUNK_MAX 2048u
 #define MIB (1024.0 * 1024.0)
 
 struct sluice_session {
@@ -32,7 +29,6 @@ struct sluice_session {
     struct sluice_model *model; /* borrowed */
     struct sluice_session_opts opts;
     struct sl_arena arena;
-    double *rope_freq; /* in the arena */
     uint64_t kv_bytes;
     /* owned by the calling thread */
     struct sl_timeline timeline;
@@ -45,78 +41,11 @@ struct sluice_session {
     atomic_bool is_cancelled;
 };
 
-static int fill_opts(struct sluice_session_opts *o, const struct sluice_model *model,
-                     struct sl_diag *diag)
-{
-    uint32_t train = model->hp.n_ctx_train;
-
-    if (o->n_ctx == 0)
-        o->n_ctx = train < CTX_DEFAULT_MAX ? train : CTX_DEFAULT_MAX;
-    if (o->n_ctx > train)
-        return sl_diag_set(diag, -ERANGE, "context of %" PRIu32
-                           " asked for, the model was made for at most %" PRIu32, o->n_ctx, train);
-    if (o->n_seq_max == 0)
-        o->n_seq_max = SEQS_DEFAULT;
-    if (o->n_seq_max > SL_SEQS_MAX)
-        return sl_diag_set(diag, -ERANGE, "%" PRIu32 " sequences asked for, at most %u are allowed",
-                           o->n_seq_max, SL_SEQS_MAX);
-    if (o->n_chunk == 0)
-        o->n_chunk = o->n_ctx < CHUNK_DEFAULT ? o->n_ctx : CHUNK_DEFAULT;
-    if (o->n_chunk > CHUNK_MAX)
-        return sl_diag_set(diag, -ERANGE, "chunks of %" PRIu32
-                           " tokens asked for, at most %u are allowed", o->n_chunk, CHUNK_MAX);
-    if (o->n_logits == 0)
-        o->n_logits = o->n_seq_max < o->n_chunk ? o->n_seq_max : o->n_chunk;
-    if (o->n_logits > o->n_chunk)
-        return sl_diag_set(diag, -ERANGE, "%" PRIu32
-                           " rows of logits asked for, more than the chunk of %" PRIu32 " tokens",
-                           o->n_logits, o->n_chunk);
-    if (o->kv > SLUICE_KV_Q8_0)
-        return sl_diag_set(diag, -EINVAL, "unknown KV type");
-    if (o->kv == SLUICE_KV_Q8_0 && model->hp.head_dim % 32)
-        return sl_diag_set(diag, -ENOTSUP, "a q8_0 KV cache needs a head length that is a multiple "
-                           "of 32, this model's is %" PRIu32 "; use f16", model->hp.head_dim);
-    return 0;
-}
-
-static uint32_t kind_bits(const struct sl_weights *w, const struct sl_hparams *hp)
-{
-    uint32_t bits = sl_step_kind_bit(&w->output);
-
-    for (uint32_t i = 0; i < hp->n_layers; i++) {
-        const struct sl_layer *l = &w->layers[i];
-
-        bits |= sl_step_kind_bit(&l->gate) | sl_step_kind_bit(&l->up) | sl_step_kind_bit(&l->down);
-        if (i >= hp->n_dense)
-            bits |= sl_step_kind_bit(&l->router);
-        if (hp->n_heads_kv[i])
-            bits |= sl_step_kind_bit(&l->q) | sl_step_kind_bit(&l->k) | sl_step_kind_bit(&l->v) |
-                    sl_step_kind_bit(&l->o);
-        else
-            bits |= sl_step_kind_bit(&l->in_proj) | sl_step_kind_bit(&l->out_proj);
-    }
-    return bits;
-}
-
-static enum sl_kv_type kv_type_of(enum sluice_kv kv)
-{
-    return kv == SLUICE_KV_F32 ? SL_KV_F32 : kv == SLUICE_KV_Q8_0 ? SL_KV_Q8_0 : SL_KV_F16;
-}
-
 /* Both passes of the arena: measuring, then taking. */
 static void layout(struct sluice_session *s)
 {
     const struct sluice_model *m = s->model;
-    const struct sl_timeline_opts tl_opts = {
-        .n_ctx = s->opts.n_ctx,
-        .n_seqs = s->opts.n_seq_max,
-        .kv_type = kv_type_of(s->opts.kv),
-    };
-    uint32_t n_workers = sl_pool_n_workers(m->pool);
 
-    sl_timeline_layout(&s->timeline, &m->hp, &tl_opts, &s->arena);
-    s->kv_bytes = s->arena.used;
-    s->rope_freq = sl_arena_take(&s->arena, sizeof(*s->rope_freq) * m->hp.head_dim / 2);
     s->step = (struct sl_step){
         .hp = &m->hp,
         .weights = &m->weights,
@@ -124,13 +53,8 @@ static void layout(struct sluice_session *s)
         .pool = m->pool,
         .cache = m->cache,
         .timeline = &s->timeline,
-        .n_chunk = s->opts.n_chunk,
-        .n_logits = s->opts.n_logits,
-        .weight_kinds = kind_bits(&m->weights, &m->hp),
-        .rope_freq = s->rope_freq,
-        .attn_scale = 1.0f / sqrtf((float)m->hp.head_dim),
     };
-    sl_step_layout(&s->step, &s->arena, n_workers);
+    s->kv_bytes = sl_session_layout(&s->step, &s->opts, sl_pool_n_workers(m->pool), &s->arena);
 }
 
 static int allocate(struct sluice_session *s, struct sl_diag *diag)
@@ -172,14 +96,14 @@ int sluice_session_new(struct sluice_session **ret_session, struct sluice_model 
     s->model = model;
     if (opts)
         s->opts = *opts;
-    r = fill_opts(&s->opts, model, diag);
+    r = sl_session_fill_opts(&s->opts, &model->hp, diag);
     if (r < 0)
         goto fail;
     r = allocate(s, diag);
     if (r < 0)
         goto fail;
     for (uint32_t i = 0; i < model->hp.head_dim / 2; i++)
-        s->rope_freq[i] = pow(model->hp.rope_theta, -2.0 * i / model->hp.head_dim);
+        s->step.rope_freq[i] = pow(model->hp.rope_theta, -2.0 * i / model->hp.head_dim);
     s->counters.kv_bytes = s->kv_bytes;
     s->counters.scratch_bytes = s->arena.used - s->kv_bytes;
     *ret_session = s;

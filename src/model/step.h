@@ -63,7 +63,7 @@ struct sl_step {
     struct sl_timeline *timeline;
     uint32_t n_chunk, n_logits; /* capacities: tokens, rows of logits */
     uint32_t weight_kinds;      /* bit per activation kind that any weight asks for */
-    const double *rope_freq;    /* [head_dim / 2] radians per position */
+    double *rope_freq;          /* [head_dim / 2] radians per position */
     float attn_scale;           /* 1 / sqrt(head_dim) */
 
     /* the step at hand */
