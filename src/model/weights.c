@@ -126,7 +126,7 @@ static int find_floats(struct finder *f, const float **ret_floats, uint32_t n_co
         float *out = f->vectors + f->n_floats;
 
         tensor = view(t);
-        for (uint32_t i = 0; i < n_rows; i++)
+        for (uint32_t i = 0; i < n_rows && t->data; i++) /* none in a file cut short */
             sl_dequant_row(out + (size_t)i * n_cols, &tensor, i);
         *ret_floats = out;
     }
@@ -139,7 +139,7 @@ static struct sl_tensor slice(const struct sl_tensor *t, uint32_t row, uint32_t 
 {
     struct sl_tensor s = *t;
 
-    s.data = (const char *)t->data + t->row_bytes * row;
+    s.data = t->data ? (const char *)t->data + t->row_bytes * row : NULL;
     s.n_rows = n_rows;
     return s;
 }
@@ -308,7 +308,7 @@ int sl_weights_init(struct sl_weights *ret_w, const struct sl_hparams *hp,
     r = find_all(&f, &w);
     if (r < 0)
         goto fail;
-    w.vectors = malloc(f.n_floats * sizeof(*w.vectors));
+    w.vectors = calloc(f.n_floats, sizeof(*w.vectors));
     if (!w.vectors) {
         r = -ENOMEM;
         goto fail;

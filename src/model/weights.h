@@ -57,7 +57,8 @@ struct sl_weights {
     uint64_t token_bytes;   /* bytes of weights that one decoded token reads */
 };
 
-/* -EBADMSG: a tensor missing (named) or of the wrong shape (expected and found);
+/* Of a file opened headless: the shapes; matrices have no data, vectors are zeros.
+ * -EBADMSG: a tensor missing (named) or of the wrong shape (expected and found);
  * -ENOTSUP: an element type we cannot multiply (named); -ENOMEM. */
 int sl_weights_init(struct sl_weights *ret_w, const struct sl_hparams *hp,
                     const struct sl_gguf *gguf, struct sl_diag *diag);
