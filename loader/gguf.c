@@ -11,6 +11,7 @@
  */
 #include "loader/gguf.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,7 +30,8 @@ struct sl_gguf {
     uint32_t n_splits;
     uint32_t n_kv;
     uint32_t n_tensors;
-    struct sl_mapping **maps;       /* n_splits, each owned */
+    struct sl_mapping **maps;       /* n_splits, each a reference */
+    uint64_t *head_bytes;           /* n_splits */
     struct sl_gguf_kv *kvs;         /* owned */
     struct sl_gguf_tensor *tensors; /* owned */
     struct sl_ggufindex kv_index, tensor_index;
@@ -165,8 +167,9 @@ static int join_parts(struct sl_gguf *gguf, struct sl_ggufpart *parts, uint32_t 
                            sl_mapping_path_tail(sl_mapping_path(parts[0].map)), n_tensors,
                            SL_GGUF_TENSORS_MAX);
     gguf->maps = calloc(n, sizeof(gguf->maps[0]));
+    gguf->head_bytes = calloc(n, sizeof(gguf->head_bytes[0]));
     gguf->tensors = calloc((size_t)n_tensors + 1, sizeof(gguf->tensors[0]));
-    if (!gguf->maps || !gguf->tensors)
+    if (!gguf->maps || !gguf->head_bytes || !gguf->tensors)
         return sl_diag_set(diag, -ENOMEM, "not enough memory for the list of tensors");
 
     for (uint32_t i = 0; i < n; i++) {
@@ -174,6 +177,7 @@ static int join_parts(struct sl_gguf *gguf, struct sl_ggufpart *parts, uint32_t 
             gguf->tensors[gguf->n_tensors] = parts[i].tensors[t];
             gguf->tensors[gguf->n_tensors++].split = i;
         }
+        gguf->head_bytes[i] = parts[i].head_bytes;
         gguf->maps[i] = parts[i].map;
         parts[i].map = NULL;
     }
@@ -183,6 +187,16 @@ static int join_parts(struct sl_gguf *gguf, struct sl_ggufpart *parts, uint32_t 
     gguf->n_kv = parts[0].n_kv;
     parts[0].kvs = NULL;
     return 0;
+}
+
+static int check_n_tensors(const struct sl_gguf *gguf, const struct split *split,
+                           const char *path, struct sl_diag *diag)
+{
+    if (!split->has_n_tensors || split->n_tensors == gguf->n_tensors)
+        return 0;
+    return sl_diag_set(diag, -EBADMSG, "%s: split.tensors.count: expected %" PRIu64
+                       " tensors in all parts, found %u",
+                       path, split->n_tensors, gguf->n_tensors);
 }
 
 /* Read all parts of the model that path is a part of. */
@@ -215,11 +229,8 @@ static int read_parts(struct sl_gguf *gguf, const char *path, uint32_t flags,
             r = open_other(&parts[i], path, &split, i, flags, diag);
     if (r >= 0)
         r = join_parts(gguf, parts, n, diag);
-    if (r >= 0 && split.has_n_tensors && split.n_tensors != gguf->n_tensors)
-        r = sl_diag_set(diag, -EBADMSG,
-                        "%s: split.tensors.count: expected %" PRIu64 " tensors in all parts, "
-                        "found %u",
-                        sl_mapping_path_tail(path), split.n_tensors, gguf->n_tensors);
+    if (r >= 0)
+        r = check_n_tensors(gguf, &split, sl_mapping_path_tail(path), diag);
 done:
     for (uint32_t i = 0; parts && i < n; i++)
         sl_ggufpart_close(&parts[i]);
@@ -252,6 +263,83 @@ static int index_names(struct sl_gguf *gguf, struct sl_diag *diag)
             return name_twice(gguf->maps[gguf->tensors[i].split], "tensor",
                               &gguf->tensors[i].name, diag);
     return 0;
+}
+
+/* Parts whose headers lie in map, one after the other in the order of the model. */
+static int read_heads(struct sl_gguf *gguf, struct sl_mapping *map,
+                      const struct sl_gguf_head *heads, uint32_t n, struct sl_diag *diag)
+{
+    const char *path = sl_mapping_path_tail(sl_mapping_path(map));
+    struct sl_ggufpart *parts = calloc(n, sizeof(parts[0]));
+    struct split split = { 0 }, first = { 0 };
+    int r = 0;
+
+    if (!parts)
+        return sl_diag_set(diag, -ENOMEM, "not enough memory for the list of parts");
+    for (uint32_t i = 0; i < n && r >= 0; i++) {
+        r = sl_ggufpart_read(&parts[i], map, heads[i].off, heads[i].bytes, SL_GGUF_HEADLESS,
+                             diag);
+        if (r >= 0)
+            r = find_split(&parts[i], &split, path, diag);
+        if (r >= 0 && (split.count != (n > 1 ? n : 0) || split.no != i))
+            r = sl_diag_set(diag, -EBADMSG,
+                            "%s: expected the header of part %u of %u, found part %" PRIu64
+                            " of %" PRIu64, path, i + 1, n, split.no + 1,
+                            split.count ? split.count : 1);
+        if (i == 0)
+            first = split;
+    }
+    if (r >= 0)
+        r = join_parts(gguf, parts, n, diag);
+    if (r >= 0)
+        r = check_n_tensors(gguf, &first, path, diag);
+    for (uint32_t i = 0; i < n; i++)
+        sl_ggufpart_close(&parts[i]);
+    free(parts);
+    return r;
+}
+
+int sl_gguf_open_heads(struct sl_gguf **ret_gguf, struct sl_mapping *map,
+                       const struct sl_gguf_head *heads, uint32_t n_heads,
+                       struct sl_diag *diag)
+{
+    struct sl_gguf *gguf = calloc(1, sizeof(*gguf));
+    int r;
+
+    if (!gguf)
+        return sl_diag_set(diag, -ENOMEM, "not enough memory for the list of tensors");
+    r = read_heads(gguf, map, heads, n_heads, diag);
+    if (r < 0)
+        goto fail;
+    r = index_names(gguf, diag);
+    if (r < 0)
+        goto fail;
+    for (uint32_t i = 1; i < gguf->n_splits; i++)
+        sl_mapping_unref(gguf->maps[i]);
+    gguf->n_splits = 1;
+    for (uint32_t i = 0; i < gguf->n_tensors; i++) {
+        gguf->tensors[i].split = 0;
+        gguf->tensors[i].file_off = UINT64_MAX;
+    }
+    *ret_gguf = gguf;
+    return 0;
+
+fail:
+    sl_gguf_close(gguf);
+    return r;
+}
+
+void sl_gguf_set_data(struct sl_gguf *gguf, uint32_t i, const uint8_t *data,
+                      uint64_t file_off)
+{
+    assert(i < gguf->n_tensors);
+    gguf->tensors[i].data = data;
+    gguf->tensors[i].file_off = file_off;
+}
+
+uint64_t sl_gguf_head_bytes(const struct sl_gguf *gguf, uint32_t split)
+{
+    return split < gguf->n_splits ? gguf->head_bytes[split] : 0;
 }
 
 int sl_gguf_open(struct sl_gguf **ret_gguf, const char *path, uint32_t flags,
@@ -289,6 +377,7 @@ void sl_gguf_close(struct sl_gguf *gguf)
     for (uint32_t i = 0; i < gguf->n_splits; i++)
         sl_mapping_unref(gguf->maps[i]);
     free(gguf->maps);
+    free(gguf->head_bytes);
     free(gguf->tensors);
     free(gguf->kvs);
     free(gguf);

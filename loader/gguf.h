@@ -68,7 +68,7 @@ struct sl_gguf_tensor {
     uint32_t ne[SL_GGUF_DIMS_MAX]; /* fastest first, 1 beyond n_dims */
     const uint8_t *data;           /* NULL when the file was opened headless */
     uint64_t bytes;                /* of data; 0 for a type whose size is unknown */
-    uint64_t file_off;             /* of data in its file */
+    uint64_t file_off;             /* of data in its file; UINT64_MAX: not in a file */
     uint32_t split;                /* which file, 0-based */
 };
 
@@ -87,6 +87,29 @@ enum {
 int sl_gguf_open(struct sl_gguf **ret_gguf, const char *path, uint32_t flags,
                  struct sl_diag *diag);
 void sl_gguf_close(struct sl_gguf *gguf); /* NULL is allowed */
+
+/* Where the header of a GGUF file lies in another file: everything up to the end of the
+ * list of tensors, or more. */
+struct sl_gguf_head {
+    uint64_t off, bytes;
+};
+
+/*
+ * A model whose headers, one for each part of it, lie in map, which they must be inside
+ * of; for loader/pack.c. As one file: one split. Tensors have no data and file_off
+ * UINT64_MAX until sl_gguf_set_data. Takes a reference to map. Errors as sl_gguf_open.
+ */
+int sl_gguf_open_heads(struct sl_gguf **ret_gguf, struct sl_mapping *map,
+                       const struct sl_gguf_head *heads, uint32_t n_heads,
+                       struct sl_diag *diag);
+
+/* Say where tensor i is. data: all of its bytes, must stay as long as the model. file_off
+ * in the mapping, or UINT64_MAX. */
+void sl_gguf_set_data(struct sl_gguf *gguf, uint32_t i, const uint8_t *data,
+                      uint64_t file_off);
+
+/* Bytes of the header of one split, as far as the end of the list of tensors. */
+uint64_t sl_gguf_head_bytes(const struct sl_gguf *gguf, uint32_t split);
 
 uint32_t sl_gguf_n_splits(const struct sl_gguf *gguf);
 struct sl_mapping *sl_gguf_mapping(const struct sl_gguf *gguf, uint32_t split); /* borrowed */

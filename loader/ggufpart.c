@@ -32,9 +32,10 @@
 #define ALIGNMENT_MIN 8 /* the specification's; F32 data needs 4 */
 
 struct cursor {
-    const uint8_t *base; /* of the mapping */
+    const uint8_t *base; /* where the file's bytes begin in the mapping */
     uint64_t off;        /* of the next byte to take */
     uint64_t end;        /* bytes of the file */
+    uint64_t first;      /* offset of base in the mapping, for texts */
     /* For texts: the file, and the key or tensor that is being read, if its name is
      * known. */
     const char *path;
@@ -76,9 +77,10 @@ static int fail_at(const struct cursor *cur, int code, uint64_t at, const char *
     (void)vsnprintf(text, sizeof(text), fmt, args); /* a cut text will do */
     va_end(args);
     if (!cur->in_what)
-        return sl_diag_set(cur->diag, code, "%s: byte %" PRIu64 ": %s", cur->path, at, text);
-    return sl_diag_set(cur->diag, code, "%s: byte %" PRIu64 ": %s %s: %s", cur->path, at,
-                       cur->in_what, sl_ggufpart_printable(cur->in_name).s, text);
+        return sl_diag_set(cur->diag, code, "%s: byte %" PRIu64 ": %s", cur->path,
+                           cur->first + at, text);
+    return sl_diag_set(cur->diag, code, "%s: byte %" PRIu64 ": %s %s: %s", cur->path,
+                       cur->first + at, cur->in_what, sl_ggufpart_printable(cur->in_name).s, text);
 }
 
 static void enter(struct cursor *cur, const char *what, struct sl_gguf_str name)
@@ -100,7 +102,7 @@ static const uint8_t *take(struct cursor *cur, uint64_t n, const char *what)
     if (n > cur->end - cur->off) {
         fail_at(cur, -EBADMSG, cur->off,
                 "expected %s of %" PRIu64 " bytes, found the end of the file at byte %" PRIu64
-                " (is it cut short?)", what, n, cur->end);
+                " (is it cut short?)", what, n, cur->first + cur->end);
         return NULL;
     }
     cur->off += n;
@@ -474,6 +476,7 @@ static int read_part(struct cursor *cur, struct sl_ggufpart *part, uint32_t flag
         r = find_alignment(cur, part);
     for (uint32_t i = 0; i < part->n_tensors && r >= 0; i++)
         r = take_tensor(cur, &part->tensors[i], part->alignment);
+    part->head_bytes = cur->off;
     if (r >= 0)
         r = place_tensors(cur, part, flags);
     if (r >= 0)
@@ -484,14 +487,30 @@ static int read_part(struct cursor *cur, struct sl_ggufpart *part, uint32_t flag
 int sl_ggufpart_open(struct sl_ggufpart *part, const char *path, uint32_t flags,
                      struct sl_diag *diag)
 {
-    struct cursor cur = { .path = sl_mapping_path_tail(path), .diag = diag };
-    uint64_t bad_off;
-    int r = sl_mapping_open(&part->map, path, diag);
+    struct sl_mapping *map = NULL;
+    int r = sl_mapping_open(&map, path, diag);
 
     if (r < 0)
         return r;
-    cur.base = sl_mapping_data(part->map);
-    cur.end = sl_mapping_bytes(part->map);
+    r = sl_ggufpart_read(part, map, 0, sl_mapping_bytes(map), flags, diag);
+    sl_mapping_unref(map);
+    return r;
+}
+
+int sl_ggufpart_read(struct sl_ggufpart *part, struct sl_mapping *map, uint64_t off,
+                     uint64_t bytes, uint32_t flags, struct sl_diag *diag)
+{
+    struct cursor cur = {
+        .path = sl_mapping_path_tail(sl_mapping_path(map)),
+        .base = sl_mapping_data(map) + off,
+        .end = bytes,
+        .first = off,
+        .diag = diag,
+    };
+    uint64_t bad_off;
+    int r;
+
+    part->map = sl_mapping_ref(map);
     r = read_part(&cur, part, flags);
     bad_off = sl_mapping_bad_off(part->map);
     if (bad_off != UINT64_MAX)

@@ -11,9 +11,10 @@
 #include "loader/mapping.h"
 
 struct sl_ggufpart {
-    struct sl_mapping *map;         /* owned */
+    struct sl_mapping *map;         /* a reference */
     uint32_t version;
     uint32_t alignment;             /* of tensor data, a power of two */
+    uint64_t head_bytes;            /* to the end of the list of tensors */
     uint32_t n_kv;
     uint32_t n_tensors;
     struct sl_gguf_kv *kvs;         /* owned */
@@ -26,6 +27,11 @@ struct sl_ggufpart {
  */
 int sl_ggufpart_open(struct sl_ggufpart *part, const char *path, uint32_t flags,
                      struct sl_diag *diag);
+
+/* The same for a file that lies inside another, [off, off + bytes) of map, which must be
+ * within it; part takes a reference. */
+int sl_ggufpart_read(struct sl_ggufpart *part, struct sl_mapping *map, uint64_t off,
+                     uint64_t bytes, uint32_t flags, struct sl_diag *diag);
 
 /* Free what part owns and zero it. All zeroes are allowed. */
 void sl_ggufpart_close(struct sl_ggufpart *part);

@@ -19,6 +19,8 @@
 
 #define SL_ZBLOCK_PIECE_BYTES 262144u /* of a matrix; the last piece may be shorter */
 
+#define SL_ZBLOCK_IN_PLACE_MAX (1u << 30) /* bytes of a matrix decoded in place */
+
 /* How stored bytes become a matrix; the numbers of the file format. */
 enum sl_zblock_kind {
     SL_ZBLOCK_PLAIN = 0, /* they are the matrix */
@@ -62,9 +64,10 @@ void sl_zblock_set_free(struct sl_zblock_set *set); /* NULL is allowed */
 
 /*
  * Decode into bytes at ret_data. The stored bytes may lie in the same memory if they
- * begin at or behind ret_data and end at or behind ret_data + bytes; otherwise the two
- * must not overlap. Whatever the stored bytes are, only ret_data is written. Allocates
- * nothing. Returns 0, or -EBADMSG: then ret_data is undefined.
+ * begin at or behind ret_data, end at or behind ret_data + bytes, and bytes is at most
+ * SL_ZBLOCK_IN_PLACE_MAX; otherwise the two must not overlap. Whatever the stored bytes
+ * are, only ret_data is written. Allocates nothing. Returns 0, or -EBADMSG: then ret_data
+ * is undefined. kind is valid.
  */
 int sl_zblock_decode(struct sl_zblock_set *set, enum sl_zblock_kind kind,
                      const uint8_t *stored, uint64_t stored_bytes, uint8_t *ret_data,
