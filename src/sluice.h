@@ -50,10 +50,53 @@ enum sluice_cpu {
     SLUICE_CPU_AVX512,
 };
 
+/* Where the experts are while computing. */
+enum sluice_residency {
+    SLUICE_RESIDENCY_AUTO = 0, /* resident if everything fits into the memory, else stream */
+    SLUICE_RESIDENCY_RESIDENT, /* in the file's mapping */
+    SLUICE_RESIDENCY_STREAM,   /* in a bounded cache, read from the file as needed */
+};
+
+/* How a streaming model reads: each falls back to the next, unless it was asked for. */
+enum sluice_io {
+    SLUICE_IO_AUTO = 0,
+    SLUICE_IO_URING,    /* io_uring, or fail */
+    SLUICE_IO_PREAD,    /* a pool of threads */
+    SLUICE_IO_BUFFERED, /* a pool of threads, without direct I/O */
+};
+
+enum sluice_predict {
+    SLUICE_PREDICT_ON = 0, /* read experts ahead that the routers of later layers name */
+    SLUICE_PREDICT_OFF,
+};
+
+enum sluice_policy { /* which experts are given up */
+    SLUICE_POLICY_DEFAULT = 0,
+    SLUICE_POLICY_LRU,
+    SLUICE_POLICY_LFU,
+};
+
+#define SLUICE_RAM_MIN 1u /* as ram_bytes: the smallest that works */
+
+struct sluice_session_opts;
+
 struct sluice_model_opts {
     uint32_t n_threads; /* 0: one per physical core within cpuset and quota */
     enum sluice_cpu cpu;
     uint32_t flags; /* 0 or SLUICE_MODEL_* */
+    /* Memory for the whole process, bytes; SLUICE_RAM_MIN; 0: what the system can give. It
+     * bounds weights, sessions, the expert cache and everything else together. */
+    uint64_t ram_bytes;
+    enum sluice_residency residency;
+    enum sluice_io io;
+    enum sluice_predict predict;
+    enum sluice_policy policy;
+    /* What the session will be made with, so that memory can be planned before anything
+     * is read. NULL: a session of defaults. Borrowed during the call. */
+    const struct sluice_session_opts *session;
+    const char *replay_path;  /* guesses from a trace in place of predictions; or NULL */
+    const char *trace_path;   /* write a trace of routing and reading there; or NULL */
+    const char *profile_path; /* expert usage of earlier runs: read, and kept; or NULL */
     /* Called while a cold file is read; nonzero stops with -ECANCELED. May be NULL. */
     int (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
     void *progress_arg;
@@ -78,6 +121,12 @@ struct sluice_model_info {
     uint64_t token_bytes;               /* weights read to decode one token */
     uint32_t n_threads;
     const char *cpu;           /* "c", "avx2", "avx512" */
+    bool is_streaming;
+    uint64_t ram_bytes;    /* the plan's bound; 0: none (resident, nothing asked for) */
+    uint64_t pinned_bytes; /* streaming: weights held in memory for good */
+    uint64_t locked_bytes; /* of these, locked */
+    const char *io;        /* streaming: "io_uring, direct, registered" */
+    const char *notes;     /* lines, each "what was fallen back to and what to do"; "" if none */
     const char *chat_template; /* "lfm2", "lfm2.5", "lfm2.5-list", "lfm2.5-thinking", "chatml" */
 };
 
@@ -216,12 +265,24 @@ typedef void (*sluice_route_fn)(void *arg, int seq, int64_t pos, uint32_t layer,
 SLUICE_API void sluice_session_set_route_fn(struct sluice_session *session,
                                             sluice_route_fn fn, void *arg);
 
+/* What the expert cache did since the model was opened. A request is one expert that a
+ * step asks for: hit, covered by a guess (in time, or late), or missed. */
+struct sluice_expert_counters {
+    uint64_t requests, hits, covered, covered_late, misses;
+    uint64_t guesses, guesses_used, guesses_expired;
+    uint64_t demand_bytes, guess_bytes, fill_bytes; /* read, by who began the reading */
+    uint64_t used_bytes, wasted_bytes;  /* of experts used, never used, after being read */
+    uint64_t evictions, stall_ns, n_failed;
+    uint64_t slot_bytes, n_slots, n_ready, n_loading, n_regions, regions_given_back;
+};
+
 struct sluice_counters {
     uint64_t n_steps, n_tokens; /* since the session was made */
     uint64_t step_ns;           /* time inside steps */
     uint64_t weight_bytes;      /* weights multiplied */
     uint64_t kv_bytes;          /* memory reserved for sequences */
     uint64_t scratch_bytes;
+    struct sluice_expert_counters experts; /* all zero when resident */
 };
 SLUICE_API void sluice_session_get_counters(const struct sluice_session *session,
                                             struct sluice_counters *ret_counters);

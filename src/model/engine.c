@@ -194,8 +194,10 @@ static int open_cache(struct sluice_model *m)
     if (!layers)
         return -ENOMEM;
     for (uint32_t i = 0; i < m->hp.n_layers; i++)
-        layers[i] = (struct sl_cache_layer){ m->weights.layers[i].gate, m->weights.layers[i].up,
-                                             m->weights.layers[i].down };
+        layers[i] = (struct sl_cache_layer){
+            .mats = { m->weights.layers[i].gate, m->weights.layers[i].up,
+                      m->weights.layers[i].down },
+        };
     r = sl_cache_new_resident(&m->cache, layers, m->hp.n_layers);
     free(layers);
     return r;
@@ -238,17 +240,29 @@ static int choose_kernels(struct sluice_model *m, enum sluice_cpu cpu, struct sl
     return 0;
 }
 
-/* Refuse early what can only thrash: weights that do not fit beside everything else. */
-static int check_memory(const struct sluice_model *m, struct sl_diag *diag)
+/* Bytes of the file beside the tensors: the header, with the vocabulary. */
+static uint64_t metadata_bytes(const struct sluice_model *m)
 {
-    uint64_t have = sl_memory_available("");
+    return m->file_bytes > m->weight_bytes ? m->file_bytes - m->weight_bytes : 0;
+}
 
-    if (m->weight_bytes <= have)
-        return 0;
-    return sl_diag_set(diag, -ENOMEM,
-                       "not enough memory: the weights take %.0f MiB and %.0f MiB are available; "
-                       "use a smaller quantisation or close other programs",
-                       (double)m->weight_bytes / MIB, (double)have / MIB);
+static int make_plan(struct sluice_model *m, const struct sluice_model_opts *opts,
+                     struct sl_diag *diag)
+{
+    struct sl_plan_in in = {
+        .hp = &m->hp,
+        .weights = &m->weights,
+        .n_workers = sl_pool_n_workers(m->pool),
+        .ram_bytes = opts->ram_bytes,
+        .available_bytes = sl_memory_available(""),
+        .residency = opts->residency,
+        .weight_bytes = m->weight_bytes,
+        .metadata_bytes = metadata_bytes(m),
+    };
+
+    if (opts->session)
+        in.session = *opts->session;
+    return sl_plan_make(&m->plan, &in, diag);
 }
 
 struct warm_progress {
@@ -333,16 +347,22 @@ static int open_all(struct sluice_model *m, const char *path, const struct sluic
     if (r < 0)
         goto named;
     detect_template(m);
+    r = open_pool(m, opts->n_threads, diag);
+    if (r < 0)
+        return r;
+    r = make_plan(m, opts, diag);
+    if (r < 0)
+        goto named;
+    if (m->plan.is_streaming) {
+        r = sl_stream_open(m, &m->plan, opts, diag);
+        if (r < 0)
+            goto named;
+        return sl_engine_check_mappings(m, diag);
+    }
     r = open_cache(m);
     if (r < 0)
         return r;
-    r = check_memory(m, diag);
-    if (r < 0)
-        goto named;
     r = warm(m, opts, diag);
-    if (r < 0)
-        return r;
-    r = open_pool(m, opts->n_threads, diag);
     if (r < 0)
         return r;
     return sl_engine_check_mappings(m, diag);
@@ -366,7 +386,9 @@ int sluice_model_open(struct sluice_model **ret_model, const char *path,
     if (!opts)
         opts = &defaults;
     if (opts->flags & ~(uint32_t)(SLUICE_MODEL_NO_SIGBUS | SLUICE_MODEL_NO_WARM) ||
-        opts->cpu > SLUICE_CPU_AVX512)
+        opts->cpu > SLUICE_CPU_AVX512 || opts->residency > SLUICE_RESIDENCY_STREAM ||
+        opts->io > SLUICE_IO_BUFFERED || opts->predict > SLUICE_PREDICT_OFF ||
+        opts->policy > SLUICE_POLICY_LFU)
         return sl_diag_set(diag, -EINVAL, "unknown model option");
     m = calloc(1, sizeof(*m));
     if (!m)
@@ -387,6 +409,7 @@ void sluice_model_close(struct sluice_model *m)
     if (!m)
         return;
     sl_pool_free(m->pool);
+    sl_stream_close(m);
     sl_cache_free(m->cache);
     sl_tokenizer_free(m->tokenizer);
     sl_vocab_free(m->vocab);
@@ -399,6 +422,8 @@ void sluice_model_close(struct sluice_model *m)
 
 void sluice_model_get_info(const struct sluice_model *m, struct sluice_model_info *ret_info)
 {
+    const struct sl_stream *st = &m->stream;
+
     *ret_info = (struct sluice_model_info){
         .path = m->path,
         .architecture = m->hp.is_moe ? "lfm2moe" : "lfm2",
@@ -418,6 +443,12 @@ void sluice_model_get_info(const struct sluice_model *m, struct sluice_model_inf
         .n_threads = sl_pool_n_workers(m->pool),
         .cpu = sl_cpu_level_name(m->kernels.level),
         .chat_template = sl_chat_template_name(m->chat_template),
+        .is_streaming = m->is_streaming,
+        .ram_bytes = m->is_streaming ? m->plan.ram_bytes : 0,
+        .pinned_bytes = st->pinned.bytes,
+        .locked_bytes = st->pinned.locked_bytes,
+        .io = m->io,
+        .notes = m->notes,
     };
 }
 

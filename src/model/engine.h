@@ -5,12 +5,13 @@
  */
 #pragma once
 
+#include "base/pool.h"
 #include "experts/cache.h"
 #include "kernels/kernels.h"
 #include "loader/gguf.h"
 #include "model/hparams.h"
+#include "model/stream.h"
 #include "model/weights.h"
-#include "base/pool.h"
 #include "sluice.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
@@ -25,10 +26,14 @@ struct sluice_model {
     struct sl_tokenizer *tokenizer;
     struct sl_cache *cache; /* NULL for dense models */
     struct sl_pool *pool;
+    bool is_streaming;
+    struct sl_stream stream;
+    struct sl_plan plan;
     enum sl_chat_template chat_template;
     bool is_chat_template_known; /* false: the file has none, or one we do not know */
     char *path, *name;           /* owned, terminated */
     uint64_t file_bytes, weight_bytes;
+    char io[128], notes[1024];   /* for struct sluice_model_info */
 };
 
 /* -EIO if a page of the file could not be read, with tensor and offset; 0 otherwise. */

@@ -91,6 +91,7 @@ static void forward(void *arg, uint32_t index, uint32_t n_workers)
     struct sl_worker w = { .step = s, .index = index, .n = n_workers,
                            .buf = s->worker_buf[index] };
     uint64_t begin, end;
+    int r;
 
     sl_pool_share(s->n_tok, 1, index, n_workers, &begin, &end);
     w.tok_begin = (uint32_t)begin;
@@ -102,16 +103,24 @@ static void forward(void *arg, uint32_t index, uint32_t n_workers)
             sl_attn_forward(&w, layer);
         else
             sl_conv_forward(&w, layer);
-        if (layer < s->hp->n_dense)
+        if (layer < s->hp->n_dense) {
             sl_dense_forward(&w, layer);
-        else
-            sl_moe_forward(&w, layer);
+            continue;
+        }
+        r = sl_moe_forward(&w, layer);
+        if (r < 0) { /* the same for every worker */
+            if (index == 0)
+                s->error = r;
+            return;
+        }
     }
     output(&w);
 }
 
-void sl_forward_run(struct sl_step *step)
+int sl_forward_run(struct sl_step *step)
 {
     step->weight_bytes = 0;
+    step->error = 0;
     sl_pool_run(step->pool, forward, step);
+    return step->error;
 }

@@ -7,8 +7,9 @@
 
 #include "model/step.h"
 
-/* Compute the step on all workers of its pool. */
-void sl_forward_run(struct sl_step *step);
+/* Compute the step on all workers of its pool. 0; -EIO or -EBADMSG if an expert could
+ * not be read: then the step's results are void. */
+int sl_forward_run(struct sl_step *step);
 
 /* u = RMSNorm(x) for all tokens, quantised into acts in `kinds`; ends in a barrier. */
 void sl_forward_norm(struct sl_worker *w, const float *norm, struct sl_acts *ret_acts,
@@ -21,4 +22,4 @@ void sl_forward_project(struct sl_worker *w, const struct sl_tensor *proj,
 void sl_attn_forward(struct sl_worker *w, uint32_t layer);
 void sl_conv_forward(struct sl_worker *w, uint32_t layer);
 void sl_dense_forward(struct sl_worker *w, uint32_t layer);
-void sl_moe_forward(struct sl_worker *w, uint32_t layer);
+int sl_moe_forward(struct sl_worker *w, uint32_t layer); /* as sl_forward_run */

@@ -12,6 +12,11 @@
  * SL_SLOT_ALIGN rows, so that each group is a matrix of activations of its own. The
  * outputs lie in their slots until every expert is done, and are then added per token
  * in router order: the sum does not depend on the order of computing.
+ *
+ * Experts are computed in rounds, as their matrices are there: a round multiplies gate
+ * and up of some experts and down of those that the rounds before have prepared. With
+ * everything in memory that is two rounds; otherwise what is in memory is computed while
+ * the rest is being read.
  */
 #include <assert.h>
 #include <math.h>
@@ -136,7 +141,7 @@ static void group(struct sl_step *s, const struct routing *ro)
     }
 }
 
-/* Fetch the experts' matrices and lay out each group's activations. Leader only. */
+/* Ask for the experts and lay out each group's activations. Leader only. */
 static void open_experts(struct sl_step *s, uint32_t layer)
 {
     const struct sl_layer *l = &s->weights->layers[layer];
@@ -146,23 +151,20 @@ static void open_experts(struct sl_step *s, uint32_t layer)
     uint32_t n_rows = 0, ff = l->gate.n_rows;
     struct sl_acts in, hidden;
 
+    sl_cache_request(s->cache, layer, moe->experts, moe->n_active, moe->tickets);
     for (uint32_t a = 0; a < moe->n_active; a++)
         n_rows = moe->first_slot[a] + moe->n_slots[a];
     n_rows = (n_rows + SL_SLOT_ALIGN - 1) / SL_SLOT_ALIGN * SL_SLOT_ALIGN;
     sl_acts_init(&in, in_kinds, n_rows, s->hp->width, s->slot_buf[SL_ACT_F32], s->slot_buf);
     sl_acts_init(&hidden, down_kind, n_rows, ff, s->gate, s->act_buf);
-    sl_cache_request(s->cache, layer, moe->experts, moe->n_active, moe->tickets);
     for (uint32_t a = 0; a < moe->n_active; a++) {
-        const struct sl_ticket *ticket = &moe->tickets[a];
-        size_t row = moe->first_slot[a];
-
+        moe->stage[a] = SL_MOE_WAITING;
         sl_acts_slice(&moe->in[a], &in, in_kinds, moe->first_slot[a], moe->n_slots[a]);
         sl_acts_slice(&moe->hidden[a], &hidden, down_kind, moe->first_slot[a], moe->n_slots[a]);
-        moe->jobs[2 * a] = sl_job_for(&ticket->gate, &moe->in[a], s->gate + row * ff, ff);
-        moe->jobs[2 * a + 1] = sl_job_for(&ticket->up, &moe->in[a], s->up + row * ff, ff);
-        s->weight_bytes += ticket->gate.row_bytes * ff + ticket->up.row_bytes * ff +
-                           ticket->down.row_bytes * ticket->down.n_rows;
     }
+    moe->n_done = 0;
+    s->weight_bytes += moe->n_active * (sl_tensor_mat_bytes(&l->gate) + sl_tensor_mat_bytes(&l->up) +
+                                        sl_tensor_mat_bytes(&l->down));
 }
 
 /* Give every group the activations of its tokens: the worker's own tokens. */
@@ -185,34 +187,28 @@ static void gather(struct sl_worker *w, uint32_t layer, const struct routing *ro
     }
 }
 
-/* silu(gate) * up of each slot, quantised: all slots, shared out evenly. */
-static void activate(struct sl_worker *w, uint32_t layer, const struct routing *ro)
+/* silu(gate) * up of the round's slots, quantised: all rows, shared out evenly. */
+static void activate(struct sl_worker *w, uint32_t layer, const struct sl_moe_round *round)
 {
     struct sl_step *s = w->step;
     struct sl_moe_plan *moe = &s->moe;
     const struct sl_layer *l = &s->weights->layers[layer];
     size_t ff = l->gate.n_rows;
-    uint64_t begin, end;
+    uint64_t begin, end, row = 0;
 
-    sl_pool_share((uint64_t)s->n_tok * s->hp->n_experts_used, 1, w->index, w->n, &begin, &end);
-    for (uint64_t i = begin; i < end; i++) {
-        uint32_t a = moe->active_of[ro->experts[i]];
-        float *gate = s->gate + moe->slot_of[i] * ff;
+    sl_pool_share(round->n_rows, 1, w->index, w->n, &begin, &end);
+    for (uint32_t i = 0; i < round->n_open; i++) {
+        uint32_t a = round->open[i];
 
-        s->kernels->silu_mul(gate, gate, s->up + moe->slot_of[i] * ff, ff);
-        sl_acts_quantize(s->kernels, &moe->hidden[a], sl_step_kind_bit(&l->down),
-                         moe->slot_of[i] - moe->first_slot[a], gate);
+        for (uint32_t j = 0; j < moe->n_slots[a]; j++, row++) {
+            float *gate = s->gate + (moe->first_slot[a] + j) * ff;
+
+            if (row < begin || row >= end)
+                continue;
+            s->kernels->silu_mul(gate, gate, s->up + (moe->first_slot[a] + j) * ff, ff);
+            sl_acts_quantize(s->kernels, &moe->hidden[a], sl_step_kind_bit(&l->down), j, gate);
+        }
     }
-}
-
-static void plan_down(struct sl_step *s)
-{
-    struct sl_moe_plan *moe = &s->moe;
-    size_t width = s->hp->width;
-
-    for (uint32_t a = 0; a < moe->n_active; a++)
-        moe->jobs[a] = sl_job_for(&moe->tickets[a].down, &moe->hidden[a],
-                                  s->y + moe->first_slot[a] * width, width);
 }
 
 /* Add the weighted outputs to the worker's own tokens, in router order. */
@@ -231,33 +227,137 @@ static void combine(struct sl_worker *w, const struct routing *ro)
     }
 }
 
-void sl_moe_forward(struct sl_worker *w, uint32_t layer)
+/* Take expert a's matrices into the round as far as they are in memory. */
+static void add_to_round(struct sl_step *s, struct sl_moe_round *round, uint32_t a)
+{
+    struct sl_moe_plan *moe = &s->moe;
+    const struct sl_ticket *t = &moe->tickets[a];
+    size_t row = moe->first_slot[a], width = s->hp->width, ff = t->mats[SL_PART_GATE].n_rows;
+    uint32_t used = 0;
+
+    if (moe->stage[a] == SL_MOE_WAITING && (t->parts & SL_PARTS_GATE_UP) == SL_PARTS_GATE_UP) {
+        used = SL_PARTS_GATE_UP;
+        round->jobs[round->n_jobs++] =
+            sl_job_for(&t->mats[SL_PART_GATE], &moe->in[a], s->gate + row * ff, ff);
+        round->jobs[round->n_jobs++] =
+            sl_job_for(&t->mats[SL_PART_UP], &moe->in[a], s->up + row * ff, ff);
+        round->open[round->n_open++] = a;
+        round->n_rows += moe->n_slots[a];
+        moe->stage[a] = SL_MOE_OPENED;
+    } else if (moe->stage[a] == SL_MOE_OPENED && t->parts & 1u << SL_PART_DOWN) {
+        used = 1u << SL_PART_DOWN;
+        round->jobs[round->n_jobs++] =
+            sl_job_for(&t->mats[SL_PART_DOWN], &moe->hidden[a], s->y + row * width, width);
+        moe->stage[a] = SL_MOE_CLOSING;
+        moe->n_done++;
+    }
+    for (uint32_t p = 0; p < SL_PART_COUNT; p++)
+        if (t->unchecked & used & 1u << p)
+            round->checks[round->n_checks++] = (struct sl_moe_check){ a, (enum sl_part)p, 0 };
+}
+
+/*
+ * What can be computed next: gate and up of experts that are there, down of those whose
+ * hidden layer is done. Waits for reads if there is nothing. Leader only.
+ */
+static void plan_round(struct sl_step *s, struct sl_moe_round *round)
+{
+    struct sl_moe_plan *moe = &s->moe;
+
+    round->n_jobs = round->n_open = round->n_rows = round->n_checks = 0;
+    round->error = 0;
+    while (round->n_jobs == 0 && round->error == 0) {
+        for (uint32_t a = 0; a < moe->n_active; a++)
+            add_to_round(s, round, a);
+        if (round->n_jobs == 0)
+            round->error = sl_cache_wait(s->cache);
+    }
+    round->is_last = moe->n_done == moe->n_active;
+}
+
+/* Matrices that must be checked or decoded before use: shared out one by one. Returns 0 or
+ * the first error, the same to every worker. */
+static int run_checks(struct sl_worker *w, struct sl_moe_round *round)
+{
+    struct sl_step *s = w->step;
+    int r = 0;
+
+    if (round->n_checks == 0)
+        return 0;
+    for (uint64_t i = sl_pool_take(s->pool, 1); i < round->n_checks; i = sl_pool_take(s->pool, 1))
+        round->checks[i].result = sl_cache_check(
+            s->cache, &s->moe.tickets[round->checks[i].active], round->checks[i].part);
+    sl_step_barrier(w);
+    for (uint32_t i = 0; i < round->n_checks; i++)
+        r = r ? r : round->checks[i].result;
+    return r;
+}
+
+/* What the round has settled: checks, and experts that are done with. Leader only. */
+static void close_round(struct sl_step *s, const struct sl_moe_round *round)
+{
+    struct sl_moe_plan *moe = &s->moe;
+
+    for (uint32_t i = 0; i < round->n_checks; i++)
+        sl_cache_checked(s->cache, &moe->tickets[round->checks[i].active], round->checks[i].part,
+                         round->checks[i].result);
+    for (uint32_t a = 0; a < moe->n_active; a++)
+        if (moe->stage[a] == SL_MOE_CLOSING) {
+            sl_cache_release(s->cache, &moe->tickets[a]);
+            moe->stage[a] = SL_MOE_DONE;
+        }
+}
+
+/* The step has failed: let go of everything. Leader only. */
+static void give_up(struct sl_step *s, const struct sl_moe_round *round)
+{
+    struct sl_moe_plan *moe = &s->moe;
+
+    close_round(s, round);
+    for (uint32_t a = 0; a < moe->n_active; a++)
+        if (moe->tickets[a].is_open)
+            sl_cache_release(s->cache, &moe->tickets[a]);
+}
+
+int sl_moe_forward(struct sl_worker *w, uint32_t layer)
 {
     struct sl_step *s = w->step;
     const struct sl_layer *l = &s->weights->layers[layer];
     struct routing ro = routing_of(s, layer);
+    struct sl_moe_round *round = NULL;
     struct sl_acts acts;
+    bool is_leader = w->index == 0;
+    int r;
 
     sl_forward_norm(w, l->ffn_norm, &acts,
                     sl_step_kind_bit(&l->router) | sl_step_kind_bit(&l->gate) |
                         sl_step_kind_bit(&l->up));
     route(w, layer, &acts);
-    if (w->index == 0) {
+    if (is_leader) {
         group(s, &ro);
         open_experts(s, layer);
     }
     sl_step_barrier(w);
     gather(w, layer, &ro, &acts);
-    sl_step_barrier(w);
-    sl_jobs_run(w, s->moe.jobs, 2 * s->moe.n_active);
-    sl_step_barrier(w);
-    activate(w, layer, &ro);
-    if (w->index == 0)
-        plan_down(s);
-    sl_step_barrier(w);
-    sl_jobs_run(w, s->moe.jobs, s->moe.n_active);
-    sl_step_barrier(w);
+    if (is_leader)
+        plan_round(s, &s->moe.rounds[0]);
+    for (uint32_t i = 0; !round || !round->is_last; i++) {
+        round = &s->moe.rounds[i % 2]; /* the leader writes the other one meanwhile */
+        sl_step_barrier(w);
+        r = round->error ? round->error : run_checks(w, round);
+        if (r < 0) {
+            if (is_leader)
+                give_up(s, round);
+            return r;
+        }
+        sl_jobs_run(w, round->jobs, round->n_jobs);
+        sl_step_barrier(w);
+        activate(w, layer, round);
+        if (is_leader)
+            close_round(s, round);
+        if (is_leader && !round->is_last)
+            plan_round(s, &s->moe.rounds[(i + 1) % 2]);
+    }
     combine(w, &ro);
-    if (w->index == 0)
-        sl_cache_release(s->cache, s->moe.tickets, s->moe.n_active);
+    return 0;
 }

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "model/engine.h"
@@ -30,6 +31,7 @@ struct sluice_session {
     struct sluice_session_opts opts;
     struct sl_arena arena;
     uint64_t kv_bytes;
+    uint64_t reserved_bytes; /* of the model's bound, when streaming */
     /* owned by the calling thread */
     struct sl_timeline timeline;
     struct sl_step step;
@@ -52,6 +54,8 @@ static void layout(struct sluice_session *s)
         .kernels = &m->kernels,
         .pool = m->pool,
         .cache = m->cache,
+        .is_streaming = m->is_streaming,
+        .predict = m->stream.predict,
         .timeline = &s->timeline,
     };
     s->kv_bytes = sl_session_layout(&s->step, &s->opts, sl_pool_n_workers(m->pool), &s->arena);
@@ -64,8 +68,16 @@ static int allocate(struct sluice_session *s, struct sl_diag *diag)
     int r;
 
     layout(s);
+    if (s->model->is_streaming) {
+        uint64_t bytes = sl_align_up(s->arena.used, 2u << 20); /* huge pages */
+
+        r = sl_stream_reserve(s->model, bytes, diag);
+        if (r < 0)
+            return r;
+        s->reserved_bytes = bytes;
+    }
     /* The weights are in the page cache, which counts as available: they must fit too. */
-    if (s->arena.used + weights > have)
+    else if (s->arena.used + weights > have)
         return sl_diag_set(diag, -ENOMEM,
                            "not enough memory: the weights take %.0f MiB, a context of %" PRIu32
                            " takes %.0f MiB and computing %.0f MiB, but only %.0f MiB are "
@@ -96,6 +108,11 @@ int sluice_session_new(struct sluice_session **ret_session, struct sluice_model 
     s->model = model;
     if (opts)
         s->opts = *opts;
+    if (s->opts.n_ctx == 0)
+        s->opts.n_ctx = model->plan.session.n_ctx;
+    if (s->opts.n_chunk == 0 && model->is_streaming)
+        s->opts.n_chunk = model->plan.session.n_chunk < s->opts.n_ctx
+                              ? model->plan.session.n_chunk : s->opts.n_ctx;
     r = sl_session_fill_opts(&s->opts, &model->hp, diag);
     if (r < 0)
         goto fail;
@@ -118,6 +135,8 @@ void sluice_session_free(struct sluice_session *s)
 {
     if (!s)
         return;
+    if (s->reserved_bytes)
+        sl_stream_unreserve(s->model, s->reserved_bytes);
     sl_arena_done(&s->arena);
     free(s);
 }
@@ -187,7 +206,24 @@ void sluice_session_set_route_fn(struct sluice_session *s, sluice_route_fn fn, v
 void sluice_session_get_counters(const struct sluice_session *s,
                                  struct sluice_counters *ret_counters)
 {
+    struct sl_cache_counters c;
+
     *ret_counters = s->counters;
+    if (!s->model->is_streaming)
+        return;
+    sl_cache_get_counters(s->model->cache, &c);
+    ret_counters->experts = (struct sluice_expert_counters){
+        .requests = c.requests, .hits = c.hits, .covered = c.covered,
+        .covered_late = c.covered_late, .misses = c.misses,
+        .guesses = c.guesses, .guesses_used = c.guesses_used,
+        .guesses_expired = c.guesses_expired,
+        .demand_bytes = c.demand_bytes, .guess_bytes = c.guess_bytes,
+        .fill_bytes = c.fill_bytes, .used_bytes = c.used_bytes,
+        .wasted_bytes = c.wasted_bytes, .evictions = c.evictions, .stall_ns = c.stall_ns,
+        .n_failed = c.n_failed, .slot_bytes = c.slot_bytes, .n_slots = c.n_slots,
+        .n_ready = c.n_ready, .n_loading = c.n_loading, .n_regions = c.n_regions,
+        .regions_given_back = c.regions_given_back,
+    };
 }
 
 static void report_routes(const struct sluice_session *s)
@@ -229,6 +265,39 @@ static void push_run(struct sluice_session *s, uint32_t seq, const int32_t *toke
     st->n_runs++;
 }
 
+/*
+ * The step failed, its results are void: take its sequences back to where they were. What
+ * the step has overwritten of a convolution's past is found at the last block's end, so a
+ * sequence may become shorter than before the call, by up to 255 tokens.
+ */
+static void undo_step(struct sluice_session *s)
+{
+    struct sl_step *st = &s->step;
+
+    for (uint32_t i = 0; i < st->n_runs; i++) {
+        const struct sl_run *run = &st->runs[i];
+
+        sl_timeline_commit(&s->timeline, run->seq, st->tokens + run->tok0, run->n_tok);
+        (void)sl_timeline_rewind(&s->timeline, run->seq, run->pos0);
+    }
+    st->n_tok = st->n_runs = st->n_out = 0;
+}
+
+/* Why the step failed, for people. */
+static int step_error(struct sluice_session *s, int error)
+{
+    const struct sl_ticket *t = &s->step.moe.tickets[0];
+    uint32_t layer = t->layer, expert = t->expert;
+
+    for (uint32_t a = 0; a < s->step.moe.n_active; a++)
+        if (s->step.moe.tickets[a].error)
+            expert = s->step.moe.tickets[a].expert;
+    return sl_diag_set(&s->error, error, "%s: cannot read expert %" PRIu32 " of layer %" PRIu32
+                       ": %s", s->model->path, expert, layer,
+                       error == -EBADMSG ? "its checksum does not match, the file is damaged"
+                                         : sl_err_text(error));
+}
+
 /* Compute the step that has been put together. Rows of logits before it are kept. */
 static int run_step(struct sluice_session *s, uint32_t n_rows_before)
 {
@@ -237,18 +306,27 @@ static int run_step(struct sluice_session *s, uint32_t n_rows_before)
     uint64_t start = sl_clock_ns();
     int r;
 
+    if (s->model->is_streaming)
+        sl_stream_before_step(s->model);
     st->logits += (size_t)n_rows_before * s->model->weights.n_vocab;
-    sl_forward_run(st);
+    r = sl_forward_run(st);
     st->logits = logits;
     s->counters.step_ns += sl_clock_ns() - start;
+    if (r < 0) {
+        r = step_error(s, r);
+        undo_step(s);
+        return r;
+    }
     s->counters.n_steps++;
     s->counters.n_tokens += st->n_tok;
     s->counters.weight_bytes += st->weight_bytes + s->model->weights.shared_bytes;
     if (st->n_out)
         s->counters.weight_bytes += sl_tensor_mat_bytes(&s->model->weights.output);
     r = sl_engine_check_mappings(s->model, &s->error);
-    if (r < 0)
+    if (r < 0) {
+        undo_step(s);
         return r;
+    }
     for (uint32_t i = 0; i < st->n_runs; i++)
         sl_timeline_commit(&s->timeline, st->runs[i].seq, st->tokens + st->runs[i].tok0,
                            st->runs[i].n_tok);

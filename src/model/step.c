@@ -73,6 +73,7 @@ void sl_jobs_run(struct sl_worker *w, const struct sl_job *jobs, uint32_t n_jobs
 {
     const struct sl_step *s = w->step;
     uint32_t n_per_item = rows_per_item(jobs, n_jobs, w->n);
+    bool is_poller = w->index == 0 && s->is_streaming;
     uint64_t first_item = 0; /* of the job at hand */
     uint64_t item = sl_pool_take(s->pool, 1);
 
@@ -86,6 +87,8 @@ void sl_jobs_run(struct sl_worker *w, const struct sl_job *jobs, uint32_t n_jobs
 
             sl_matmul(s->kernels, job->out + row, job->out_stride, &job->w, row,
                       n_left < n_per_item ? n_left : n_per_item, job->x);
+            if (is_poller)
+                sl_cache_poll(s->cache);
         }
         first_item += n_items;
     }
@@ -125,7 +128,14 @@ static void layout_moe(struct sl_step *s, struct sl_arena *arena)
     moe->tickets = sl_arena_take(arena, sizeof(*moe->tickets) * n_exp);
     moe->in = sl_arena_take(arena, sizeof(*moe->in) * n_exp);
     moe->hidden = sl_arena_take(arena, sizeof(*moe->hidden) * n_exp);
-    moe->jobs = sl_arena_take(arena, sizeof(*moe->jobs) * 2 * n_exp);
+    moe->stage = sl_arena_take(arena, sizeof(*moe->stage) * n_exp);
+    for (int i = 0; i < 2; i++) {
+        struct sl_moe_round *round = &moe->rounds[i];
+
+        round->jobs = sl_arena_take(arena, sizeof(*round->jobs) * 2 * n_exp);
+        round->open = sl_arena_take(arena, sizeof(*round->open) * n_exp);
+        round->checks = sl_arena_take(arena, sizeof(*round->checks) * SL_PART_COUNT * n_exp);
+    }
 }
 
 /* Room for rows of up to n_cols columns: whole blocks, whatever the kind's length. */

@@ -7,11 +7,13 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/arena.h"
 #include "base/pool.h"
 #include "experts/cache.h"
+#include "experts/predict.h"
 #include "kernels/kernels.h"
 #include "model/hparams.h"
 #include "model/timeline.h"
@@ -40,6 +42,31 @@ struct sl_job {
     size_t out_stride; /* floats from one token's output to the next */
 };
 
+/* How far an expert is in the layer at hand. */
+enum sl_moe_stage {
+    SL_MOE_WAITING = 0, /* gate and up are to be computed */
+    SL_MOE_OPENED,      /* they are in this round, or were in an earlier one */
+    SL_MOE_CLOSING,     /* down is in this round */
+    SL_MOE_DONE,
+};
+
+/* A matrix that must be checked before it is used. */
+struct sl_moe_check {
+    uint32_t active;
+    enum sl_part part;
+    int result;
+};
+
+/* What is computed between two barriers: written by the leader, then read by all. */
+struct sl_moe_round {
+    uint32_t n_jobs, n_open, n_rows, n_checks;
+    struct sl_job *jobs;         /* [2 * n_active] */
+    uint32_t *open;              /* [n_open] experts whose gate and up are computed */
+    struct sl_moe_check *checks; /* [n_checks] before anything else */
+    bool is_last;
+    int error; /* of reading: the step ends here */
+};
+
 /* Experts of one MoE layer and the slots (token, choice) that each computes. */
 struct sl_moe_plan {
     uint32_t n_active;          /* experts chosen by any token */
@@ -50,7 +77,9 @@ struct sl_moe_plan {
     uint32_t *slot_of;          /* [n_tok][n_used] */
     struct sl_ticket *tickets;  /* [n_active] */
     struct sl_acts *in, *hidden; /* [n_active] */
-    struct sl_job *jobs;        /* [2 * n_active] */
+    enum sl_moe_stage *stage;   /* [n_active] */
+    uint32_t n_done;            /* experts whose down is computed, or in the round */
+    struct sl_moe_round rounds[2];
 };
 
 struct sl_step {
@@ -60,6 +89,8 @@ struct sl_step {
     const struct sl_kernels *kernels;
     struct sl_pool *pool;
     struct sl_cache *cache;
+    bool is_streaming;
+    struct sl_predict *predict; /* NULL: no guesses */
     struct sl_timeline *timeline;
     uint32_t n_chunk, n_logits; /* capacities: tokens, rows of logits */
     uint32_t weight_kinds;      /* bit per activation kind that any weight asks for */
@@ -98,6 +129,7 @@ struct sl_step {
     float *route_weights; /* same */
     float *route_margin;  /* [n_layers - n_dense][n_chunk] */
     uint64_t weight_bytes; /* multiplied in this step; leader only */
+    int error;             /* 0, or why the step ended early: an expert's read failed */
 };
 
 /* A worker's view of a step. */
@@ -135,7 +167,8 @@ void sl_acts_quantize(const struct sl_kernels *k, struct sl_acts *acts, uint32_t
 /* With this many rows before it, every array of a slice is aligned to 64 bytes. */
 #define SL_SLOT_ALIGN 16u
 
-/* All workers call it with equal jobs; no barrier inside. */
+/* All workers call it with equal jobs; no barrier inside. The leader looks after reads
+ * in between. */
 void sl_jobs_run(struct sl_worker *w, const struct sl_job *jobs, uint32_t n_jobs);
 
 static inline struct sl_job sl_job_for(const struct sl_tensor *t, const struct sl_acts *acts,

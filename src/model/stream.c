@@ -1,0 +1,255 @@
+/*
+ * The bound of the plan is divided in this order: pinned weights, overhead, sessions, and
+ * what is left is the expert cache's. The cache has no slots until the first session is
+ * made, because only then is it known what is left.
+ *
+ * Under memory pressure the cache gives back a region's worth at a time, at most once a
+ * second, down to its smallest; after CALM_NS without pressure it takes a region's worth
+ * again, never more than planned.
+ */
+#include "model/stream.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/clock.h"
+#include "model/engine.h"
+
+#define MIB (1024.0 * 1024.0)
+#define CALM_NS 10000000000ull
+#define AGAIN_NS 1000000000ull
+
+static int open_reader(struct sluice_model *m, enum sluice_io io, struct sl_diag *diag)
+{
+    uint32_t n_files = sl_gguf_n_splits(m->gguf);
+    struct sl_reader_opts opts = {
+        .backend = io == SLUICE_IO_URING  ? SL_READER_URING
+                   : io == SLUICE_IO_AUTO ? SL_READER_AUTO
+                                          : SL_READER_PREAD,
+        .direct = io == SLUICE_IO_BUFFERED ? SL_READER_DIRECT_OFF : SL_READER_DIRECT_AUTO,
+    };
+    int *fds = calloc(n_files, sizeof(*fds));
+    int r;
+
+    if (!fds)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < n_files; i++)
+        fds[i] = sl_mapping_fd(sl_gguf_mapping(m->gguf, i));
+    r = sl_reader_open(&m->stream.reader, fds, n_files, &opts, diag);
+    free(fds);
+    return r;
+}
+
+/* Where the stack's first matrix lies: its tensor. */
+static const struct sl_gguf_tensor *find_tensor(const struct sluice_model *m, const void *data)
+{
+    for (uint32_t i = 0; i < sl_gguf_n_tensors(m->gguf); i++) {
+        const struct sl_gguf_tensor *t = sl_gguf_tensor_at(m->gguf, i);
+
+        if (t->data == data)
+            return t;
+    }
+    return NULL;
+}
+
+static void stack_parts(const struct sl_gguf_tensor *t, const struct sl_tensor *stack,
+                        uint32_t part, struct sl_part_at *parts)
+{
+    uint64_t bytes = sl_tensor_mat_bytes(stack);
+
+    for (uint32_t e = 0; e < stack->n_mats; e++)
+        parts[(uint64_t)e * SL_PART_COUNT + part] = (struct sl_part_at){
+            .off = t->file_off + e * bytes, .bytes = (uint32_t)bytes, .file = t->split };
+}
+
+/* The layer's matrices as the cache wants them, and where they lie. */
+static int describe_layer(const struct sluice_model *m, uint32_t layer, struct sl_part_at *parts,
+                          struct sl_cache_layer *ret_layer, struct sl_diag *diag)
+{
+    const struct sl_layer *l = &m->weights.layers[layer];
+    struct sl_cache_layer c = { .mats = { l->gate, l->up, l->down }, .parts = parts };
+
+    for (uint32_t p = 0; p < SL_PART_COUNT; p++) {
+        const struct sl_gguf_tensor *t = find_tensor(m, c.mats[p].data);
+
+        if (sl_tensor_mat_bytes(&c.mats[p]) > UINT32_MAX || !t)
+            return sl_diag_set(diag, -ENOTSUP, "layer %" PRIu32
+                               ": experts of this size cannot be streamed", layer);
+        stack_parts(t, &c.mats[p], p, parts);
+        c.mats[p].data = NULL;
+    }
+    *ret_layer = c;
+    return 0;
+}
+
+static int open_cache(struct sluice_model *m, const struct sluice_model_opts *opts,
+                      struct sl_diag *diag)
+{
+    const struct sl_hparams *hp = &m->hp;
+    uint64_t n_parts = (uint64_t)hp->n_experts * SL_PART_COUNT;
+    struct sl_cache_opts cache_opts = {
+        .reader = m->stream.reader,
+        .policy = (enum sl_evict_policy)opts->policy,
+        .n_used = hp->n_experts_used,
+        .guess = opts->predict == SLUICE_PREDICT_ON,
+    };
+    struct sl_cache_layer *layers = calloc(hp->n_layers, sizeof(*layers));
+    int r = 0;
+
+    m->stream.parts = calloc(n_parts * (hp->n_layers - hp->n_dense), sizeof(*m->stream.parts));
+    if (!layers || !m->stream.parts)
+        r = -ENOMEM;
+    for (uint32_t i = hp->n_dense; i < hp->n_layers && r == 0; i++)
+        r = describe_layer(m, i, m->stream.parts + n_parts * (i - hp->n_dense), &layers[i], diag);
+    if (r == 0)
+        r = sl_cache_new_streaming(&m->cache, layers, hp->n_layers, &cache_opts);
+    if (r == 0 && opts->predict == SLUICE_PREDICT_ON)
+        r = sl_predict_new(&m->stream.predict, hp->n_layers, hp->n_experts, hp->n_experts_used);
+    free(layers);
+    return r;
+}
+
+int sl_stream_open(struct sluice_model *m, const struct sl_plan *plan,
+                   const struct sluice_model_opts *opts, struct sl_diag *diag)
+{
+    struct sl_stream *st = &m->stream;
+    int r;
+
+    st->plan = *plan;
+    r = open_reader(m, opts->io, diag);
+    if (r < 0)
+        return r;
+    r = open_cache(m, opts, diag);
+    if (r < 0)
+        return r;
+    r = sl_pinned_load(&st->pinned, &m->weights, &m->hp, m->gguf, NULL, st->reader,
+                       opts->progress, opts->progress_arg, diag);
+    if (r < 0)
+        return r;
+    r = sl_pressure_open(&st->pressure, "");
+    if (r < 0)
+        return r;
+    m->is_streaming = true;
+    sl_stream_io_text(st, m->io, sizeof(m->io));
+    sl_stream_notes(st, m->notes, sizeof(m->notes));
+    return 0;
+}
+
+void sl_stream_close(struct sluice_model *m)
+{
+    struct sl_stream *st = &m->stream;
+
+    sl_pressure_close(st->pressure);
+    sl_predict_free(st->predict);
+    sl_cache_free(m->cache);
+    m->cache = NULL;
+    free(st->parts);
+    sl_pinned_done(&st->pinned);
+    sl_reader_close(st->reader);
+    free(st->profile_path);
+    *st = (struct sl_stream){ 0 };
+}
+
+/* What of the bound is left for slots beside sessions of so many bytes. */
+static uint64_t left_for_slots(const struct sl_stream *st, uint64_t session_bytes)
+{
+    uint64_t taken = st->plan.shared_bytes + st->plan.overhead_bytes + session_bytes;
+    uint64_t left = st->plan.ram_bytes > taken ? st->plan.ram_bytes - taken : 0;
+
+    return left < st->plan.cache_all_bytes ? left : st->plan.cache_all_bytes;
+}
+
+int sl_stream_reserve(struct sluice_model *m, uint64_t bytes, struct sl_diag *diag)
+{
+    struct sl_stream *st = &m->stream;
+    uint64_t budget = left_for_slots(st, st->session_bytes + bytes);
+    uint64_t least = (m->hp.n_experts_used + 2) * sl_cache_slot_bytes_max(m->cache);
+    int r;
+
+    r = sl_cache_set_budget(m->cache, budget);
+    if (r < 0 && budget < least) {
+        uint64_t need = st->plan.ram_bytes + (least - budget);
+
+        (void)sl_cache_set_budget(m->cache, st->budget);
+        return sl_diag_set(diag, r, "not enough memory: the session takes %.0f MiB, which leaves "
+                           "%.0f MiB for experts, less than the %.0f MiB that they need at least; "
+                           "smallest that works: --ram %" PRIu64 "M", (double)bytes / MIB,
+                           (double)budget / MIB, (double)least / MIB,
+                           (need + (1 << 20) - 1) >> 20);
+    }
+    if (r < 0)
+        return sl_diag_set(diag, r, "the system refused %.0f MiB of memory for experts",
+                           (double)budget / MIB);
+    st->session_bytes += bytes;
+    st->budget = budget;
+    st->given_back = 0;
+    sl_stream_io_text(st, m->io, sizeof(m->io));
+    return 0;
+}
+
+void sl_stream_unreserve(struct sluice_model *m, uint64_t bytes)
+{
+    m->stream.session_bytes -= bytes; /* the next session divides anew */
+}
+
+void sl_stream_before_step(struct sluice_model *m)
+{
+    struct sl_stream *st = &m->stream;
+    uint64_t least = (m->hp.n_experts_used + 2) * sl_cache_slot_bytes_max(m->cache);
+    uint64_t now, given_back = st->given_back;
+
+    if (++st->n_steps == 2)
+        sl_cache_fill(m->cache);
+    if (sl_pressure_poll(st->pressure)) {
+        now = sl_clock_ns();
+        if (st->given_back && now - st->calm_since_ns < AGAIN_NS)
+            return;
+        given_back += SL_REGION_BYTES_MAX;
+        if (given_back + least > st->budget)
+            given_back = st->budget > least ? st->budget - least : 0;
+    } else if (st->given_back) {
+        now = sl_clock_ns();
+        if (now - st->calm_since_ns < CALM_NS)
+            return;
+        given_back -= given_back < SL_REGION_BYTES_MAX ? given_back : SL_REGION_BYTES_MAX;
+    } else {
+        return;
+    }
+    st->calm_since_ns = now;
+    /* fails only if the system has nothing to give: then it stays as it is */
+    if (sl_cache_set_budget(m->cache, st->budget - given_back) == 0)
+        st->given_back = given_back;
+}
+
+void sl_stream_io_text(const struct sl_stream *st, char *buf, size_t bytes)
+{
+    struct sl_reader_info info;
+
+    sl_reader_get_info(st->reader, &info);
+    (void)snprintf(buf, bytes, "%s, %s%s", info.backend, info.is_direct ? "direct" : "buffered",
+                   info.is_registered ? ", registered buffers" : "");
+}
+
+void sl_stream_notes(const struct sl_stream *st, char *buf, size_t bytes)
+{
+    struct sl_reader_info info;
+    struct rlimit lock = { 0 };
+    int n = 0;
+
+    buf[0] = '\0';
+    sl_reader_get_info(st->reader, &info);
+    if (info.fallback[0])
+        n = snprintf(buf, bytes, "%s\n", info.fallback);
+    if (st->pinned.locked_bytes || n < 0 || (size_t)n >= bytes)
+        return;
+    (void)getrlimit(RLIMIT_MEMLOCK, &lock);
+    (void)snprintf(buf + n, bytes - (size_t)n,
+                   "%.0f MiB of shared weights are not locked in memory (the limit is %" PRIu64
+                   " KiB); raise it with ulimit -l unlimited, or LimitMEMLOCK=infinity in a "
+                   "systemd unit\n", (double)st->pinned.bytes / MIB,
+                   (uint64_t)lock.rlim_cur / 1024);
+}
