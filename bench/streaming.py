@@ -52,7 +52,7 @@ def median(values):
 
 
 class Run:
-    """A process of bench/stream in its cgroup; commands in, phases out."""
+    """A process of bench/phases in its cgroup; commands in, phases out."""
 
     def __init__(self, bench, model, budget, *options, user=False, chunk=512):
         self.bench = bench
@@ -61,7 +61,7 @@ class Run:
         limit = None if budget is None else int(size_of(budget) * 1.02) // 4096 * 4096
         residency = ['--residency', 'resident'] if budget is None else \
             ['--residency', 'stream', '--ram', budget]
-        self.command = [*(USER if user else []), str(args.build / 'bench/stream'), str(model),
+        self.command = [*(USER if user else []), str(args.build / 'bench/phases'), str(model),
                         *residency, '--threads', str(args.threads), '--ctx', str(args.ctx),
                         '--seed', str(args.seed), '--chunk', str(chunk), *options]
         self.user = user
@@ -329,7 +329,7 @@ def prefill(bench, model):
 
 
 def user(bench, model):
-    test = subprocess.run([*USER, 'test', '-x', bench.args.build / 'bench/stream', '-a', '-r',
+    test = subprocess.run([*USER, 'test', '-x', bench.args.build / 'bench/phases', '-a', '-r',
                            model], capture_output=True, text=True, check=False)
     if test.returncode:
         print(f'{"user":{NAME_WIDTH}} skipped: another user cannot be had, or may not read '

@@ -2,7 +2,7 @@
  * Decoding and prefill of one model in a budget of memory, in phases that the caller
  * names, so that it can measure the disk in between. bench/streaming.py is that caller.
  *
- *     stream MODEL [--ram SIZE|min] [--residency R] [--io B] [--predict P] ... < COMMANDS
+ *     phases MODEL [--ram SIZE|min] [--residency R] [--io B] [--predict P] ... < COMMANDS
  *
  * Commands, one a line on stdin; each is answered by one line of JSON on stdout, after a
  * first line about the opened model:
@@ -36,7 +36,7 @@ struct args {
     uint64_t seed;
 };
 
-struct stream {
+struct phases {
     struct sluice_model *model;
     struct sluice_session *session;
     struct sluice_model_info info;
@@ -190,7 +190,7 @@ static void print_string(const char *text)
     putchar('"');
 }
 
-static void print_opened(const struct stream *st, double seconds)
+static void print_opened(const struct phases *st, double seconds)
 {
     const struct sluice_model_info *info = &st->info;
     struct sluice_counters counters;
@@ -213,7 +213,7 @@ static void print_opened(const struct stream *st, double seconds)
     fflush(stdout);
 }
 
-static void take(const struct stream *st, struct moment *ret_moment)
+static void take(const struct phases *st, struct moment *ret_moment)
 {
     sluice_session_get_counters(st->session, &ret_moment->counters);
     (void)getrusage(RUSAGE_SELF, &ret_moment->usage); /* cannot fail for oneself */
@@ -258,7 +258,7 @@ static void print_experts(const struct sluice_expert_counters *a,
     printf("}");
 }
 
-static void print_phase(const struct stream *st, const char *name, uint32_t n_tokens,
+static void print_phase(const struct phases *st, const char *name, uint32_t n_tokens,
                         uint32_t n_calls, const struct moment *a, uint64_t hash)
 {
     struct moment b;
@@ -285,7 +285,7 @@ static void print_phase(const struct stream *st, const char *name, uint32_t n_to
 }
 
 /* n random ids in calls of n_each. */
-static int phase(struct stream *st, int seq, const char *name, uint32_t n, uint32_t n_each)
+static int phase(struct phases *st, int seq, const char *name, uint32_t n, uint32_t n_each)
 {
     struct moment began;
     uint32_t n_calls = 0;
@@ -310,7 +310,7 @@ static int phase(struct stream *st, int seq, const char *name, uint32_t n, uint3
     return 0;
 }
 
-static int obey(struct stream *st, const char *line, struct sluice_error *error)
+static int obey(struct phases *st, const char *line, struct sluice_error *error)
 {
     uint32_t n = 0;
     int r = 0;
@@ -340,7 +340,7 @@ static int obey(struct stream *st, const char *line, struct sluice_error *error)
     return r;
 }
 
-static int run(struct stream *st, struct args *args, struct sluice_error *error)
+static int run(struct phases *st, struct args *args, struct sluice_error *error)
 {
     uint64_t began = sl_clock_ns();
     char line[128];
@@ -390,7 +390,7 @@ int main(int argc, char **argv)
                                       .n_logits = 1 },
                          .seed = 1 };
     struct sluice_error error = { "" };
-    struct stream *st;
+    struct phases *st;
     int r;
 
     argp_err_exit_status = 2;
@@ -400,7 +400,7 @@ int main(int argc, char **argv)
         return 1;
     r = run(st, &args, &error);
     if (r < 0)
-        fprintf(stderr, "stream: %s\n", error.text[0] ? error.text : strerror(-r));
+        fprintf(stderr, "phases: %s\n", error.text[0] ? error.text : strerror(-r));
     sluice_session_free(st->session);
     sluice_model_close(st->model);
     free(st);
