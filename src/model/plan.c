@@ -312,6 +312,9 @@ int sl_plan_make(struct sl_plan *ret_plan, const struct sl_plan_in *in, struct s
     r = size_resident(&resident, &p, in, &shape, diag);
     if (r < 0)
         return r;
+    /* a small model with large experts: streaming would take more */
+    if (in->residency == SLUICE_RESIDENCY_AUTO && p.resident_bytes <= p.min_bytes)
+        can_stream = false;
     if (is_min) {
         p.ram_bytes = can_stream ? p.min_bytes : p.resident_bytes;
         if (in->available_bytes < UINT64_MAX - shape.overhead_bytes &&
