@@ -129,7 +129,8 @@ const uint8_t *sl_pack_part_data(const struct sl_pack *pack, const struct sl_pac
                                  uint32_t expert, uint32_t part);
 
 /* Memory for n_workers threads that check at once (1 at first; more of them wait for
- * each other). Plain packs: nothing. -ENOMEM. */
+ * each other). Never fewer than before. No check may be running. Plain packs: nothing.
+ * -ENOMEM. */
 int sl_pack_prepare(struct sl_pack *pack, uint32_t n_workers);
 
 /*
@@ -145,20 +146,22 @@ int sl_pack_check_tensor(struct sl_pack *pack, uint32_t i, const uint8_t *stored
                          uint8_t *ret_data);
 
 enum {
-    SL_PACK_LOAD_SHARED = 1,  /* shared tensors that are encoded */
+    SL_PACK_LOAD_SHARED = 1,  /* shared tensors (to load: those that are encoded) */
     SL_PACK_LOAD_EXPERTS = 2, /* all stacks of experts */
 };
 
 /*
- * Check and decode into memory of the pack; afterwards these tensors have data. Uses the
- * pool's workers (NULL: the caller alone). progress as in sl_mapping_warm, NULL is
+ * Check and decode into memory of the pack; afterwards these tensors have data. What is
+ * loaded already is left alone. Uses the pool's workers (NULL: the caller alone). Pages
+ * of the file that were read for it are given back to the system as it goes. progress as in sl_mapping_warm, NULL is
  * allowed. -EBADMSG names the tensor, or layer and expert; -ENOMEM; -ECANCELED; -EIO.
  */
 int sl_pack_load(struct sl_pack *pack, uint32_t what, struct sl_pool *pool,
                  int (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                  struct sl_diag *diag);
 
-/* The checksums of all stored bytes of the file, without decoding. */
-int sl_pack_verify(struct sl_pack *pack, struct sl_pool *pool,
+/* Check the checksums of what is stored of these tensors, plain or not, without decoding.
+ * Parameters and errors as above. */
+int sl_pack_verify(struct sl_pack *pack, uint32_t what, struct sl_pool *pool,
                    int (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                    struct sl_diag *diag);

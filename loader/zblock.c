@@ -90,6 +90,11 @@ const char *sl_zblock_kind_name(enum sl_zblock_kind kind)
     return (unsigned)kind < SL_ZBLOCK_KINDS ? kinds[kind].name : "unknown";
 }
 
+uint32_t sl_zblock_element_bytes(enum sl_zblock_kind kind)
+{
+    return kinds[kind].n_planes ? kinds[kind].n_planes : 1;
+}
+
 enum sl_zblock_kind sl_zblock_kind_for(enum sl_dtype dtype)
 {
     switch (dtype) {

@@ -32,6 +32,7 @@ enum sl_zblock_kind {
 };
 
 const char *sl_zblock_kind_name(enum sl_zblock_kind kind); /* "plain", "zstd", "zstd-bf16" */
+uint32_t sl_zblock_element_bytes(enum sl_zblock_kind kind); /* PLAIN: 1 */
 enum sl_zblock_kind sl_zblock_kind_for(enum sl_dtype dtype);
 
 /* Levels that sl_zblock_encoder_new takes. */
