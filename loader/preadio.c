@@ -225,6 +225,12 @@ static uint32_t preadio_reap(struct sl_readback *back, bool wait, uint32_t *ret_
     return n;
 }
 
+static bool preadio_has_given_up(const struct sl_readback *back)
+{
+    (void)back;
+    return false;
+}
+
 static void preadio_get_info(const struct sl_readback *back, struct sl_reader_info *ret_info,
                              struct sl_diag *ret_why)
 {
@@ -245,5 +251,6 @@ const struct sl_readback_ops sl_preadio_ops = {
     .remove_region = preadio_remove_region,
     .submit = preadio_submit,
     .reap = preadio_reap,
+    .has_given_up = preadio_has_given_up,
     .get_info = preadio_get_info,
 };

@@ -221,7 +221,8 @@ static bool back_end_reads(struct sl_reader *reader, struct probe *probe)
     memset(probe->direct, 0, PROBE_BYTES);
     sl_readop_init(&reader->ops[0], &read, file);
     reader->back_ops->submit(reader->back, &item, 1);
-    if (reader->back_ops->reap(reader->back, true, &item, 1) != 1 || reader->ops[0].error < 0)
+    if (reader->back_ops->reap(reader->back, true, &item, 1) != 1 ||
+        reader->ops[0].error < 0 || reader->back_ops->has_given_up(reader->back))
         return false;
     if (read_first(file->fd, file->bytes, probe->buffered, reader->alignment) < 0)
         return false;

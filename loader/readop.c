@@ -13,7 +13,7 @@
 #include "loader/readop.h"
 
 #define ERRORS_MAX 3       /* a disk that says EIO four times means it */
-#define TRANSIENT_MAX 1000 /* in a row; each lets other work go first */
+#define TRANSIENT_MAX 100 /* in a row; each lets other work go first */
 
 void sl_readop_init(struct sl_readop *op, const struct sl_read *read,
                     const struct sl_readfile *file)

@@ -80,6 +80,8 @@ struct sl_readback_ops {
     /* Indices of reads that have been initialised. */
     void (*submit)(struct sl_readback *back, const uint32_t *ops, uint32_t n);
     uint32_t (*reap)(struct sl_readback *back, bool wait, uint32_t *ret_ops, uint32_t cap);
+    /* The system no longer takes reads this way; they are done, but one by one. */
+    bool (*has_given_up)(const struct sl_readback *back);
     /* Fills n_threads, flags, is_registered; writes into ret_why (512 bytes at least) what
      * could be better, "" if nothing. */
     void (*get_info)(const struct sl_readback *back, struct sl_reader_info *ret_info,

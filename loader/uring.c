@@ -357,6 +357,11 @@ static uint32_t uring_reap(struct sl_readback *back, bool wait, uint32_t *ret_op
     return 0;
 }
 
+static bool uring_has_given_up(const struct sl_readback *back)
+{
+    return ((const struct uring *)back)->is_given_up;
+}
+
 static void uring_close(struct sl_readback *back)
 {
     struct uring *u = (struct uring *)back;
@@ -417,5 +422,6 @@ const struct sl_readback_ops sl_uring_ops = {
     .remove_region = uring_remove_region,
     .submit = uring_submit,
     .reap = uring_reap,
+    .has_given_up = uring_has_given_up,
     .get_info = uring_get_info,
 };
