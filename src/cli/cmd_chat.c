@@ -63,6 +63,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = &args->sampling;
         state->child_inputs[1] = &args->session;
         state->child_inputs[2] = &args->model;
+        state->child_inputs[3] = &args->model;
         break;
     case KEY_SYSTEM: args->system = arg; break;
     case KEY_NO_COLOR: args->no_color = true; break;
@@ -95,7 +96,8 @@ static const struct argp_option options[] = {
 static const struct argp_child children[] = {
     {&sl_options_sampling, 0, "Sampling (defaults by model):", 1},
     {&sl_options_session, 0, "Session:", 2},
-    {&sl_options_model, 0, "Machine:", 3},
+    {&sl_options_memory, 0, "Memory:", 3},
+    {&sl_options_model, 0, "Machine:", 4},
     {0},
 };
 
@@ -388,13 +390,13 @@ static int open_all(struct chat *chat)
         return SL_EXIT_FAILED;
     if (chat->args->system && sl_message_set_system(&chat->messages, chat->args->system) < 0)
         return sl_report_error("not enough memory");
-    r = sl_options_open_model(&chat->args->model, &chat->model);
+    chat->args->session.opts.n_seq_max = 1;
+    r = sl_options_open_model(&chat->args->model, &chat->args->session.opts, &chat->model);
     if (r)
         return r;
     sl_message_note_template(chat->model);
     if (sl_options_sampler(&chat->args->sampling, chat->model, &chat->sampling, &chat->bias) < 0)
         return SL_EXIT_FAILED;
-    chat->args->session.opts.n_seq_max = 1;
     r = sluice_session_new(&chat->session, chat->model, &chat->args->session.opts, &error);
     if (r < 0)
         return sl_report_error("%s", error.text);

@@ -24,6 +24,8 @@ enum {
     KEY_ROUTES,
 };
 
+#define N_IDS_MAX (1u << 24)
+#define CHUNK_BOUNDED 32u  /* in a bounded memory */
 #define CHUNK_DEFAULT 128u /* its rows of logits: 32 MiB for 65,536 tokens */
 #define N_TOP 5
 
@@ -48,6 +50,8 @@ struct eval {
     struct sluice_model *model;
     struct sluice_session *session;
     struct sluice_model_info info;
+    char *text; /* of the ids */
+    size_t text_len;
     int32_t *ids;
     size_t n_ids;
     struct sl_outfile logits, routes_file;
@@ -64,6 +68,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &args->session;
         state->child_inputs[1] = &args->model;
+        state->child_inputs[2] = &args->model;
         break;
     case KEY_TOKENS: args->tokens = arg; break;
     case KEY_LOGITS: args->logits = arg; break;
@@ -94,7 +99,8 @@ static const struct argp_option options[] = {
 
 static const struct argp_child children[] = {
     {&sl_options_session, 0, "Session (--kv is f32 here):", 1},
-    {&sl_options_model, 0, "Machine:", 2},
+    {&sl_options_memory, 0, "Memory:", 2},
+    {&sl_options_model, 0, "Machine:", 3},
     {0},
 };
 
@@ -107,22 +113,24 @@ static const struct argp argp = {
     .children = children,
 };
 
-static int load_ids(struct eval *e)
+/* The text of the ids, before the model: how many there are decides its memory. */
+static int load_text(struct eval *e)
 {
-    const char *path = e->args->tokens;
     struct sl_diag diag;
-    char *text;
-    size_t len;
-    int r;
+    int r = sl_infile_read(e->args->tokens, &e->text, &e->text_len, &diag);
 
-    r = sl_infile_read(path, &text, &len, &diag);
-    if (r == 0) {
-        r = sl_infile_parse_ids(!strcmp(path, "-") ? "standard input" : path, text, len,
-                                e->info.n_vocab, &e->ids, &e->n_ids, &diag);
-        free(text);
-    }
     if (r == -EINTR)
         return SL_EXIT_INTERRUPTED;
+    return r < 0 ? sl_report_error("%s", diag.text) : 0;
+}
+
+static int parse_ids(struct eval *e)
+{
+    const char *name = strcmp(e->args->tokens, "-") != 0 ? e->args->tokens : "standard input";
+    struct sl_diag diag;
+    int r = sl_infile_parse_ids(name, e->text, e->text_len, e->info.n_vocab, &e->ids, &e->n_ids,
+                                &diag);
+
     return r < 0 ? sl_report_error("%s", diag.text) : 0;
 }
 
@@ -305,24 +313,31 @@ static int commit(struct eval *e)
     return r == 0 || r == -EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED;
 }
 
+static void set_session(struct eval *e)
+{
+    struct sluice_session_opts *opts = &e->args->session.opts;
+    size_t n = sl_infile_count_ids(e->text, e->text_len);
+
+    if (opts->n_ctx == 0 && n <= N_IDS_MAX)
+        opts->n_ctx = (uint32_t)n;
+    if (opts->n_chunk == 0)
+        opts->n_chunk = e->args->model.opts.ram_bytes ? CHUNK_BOUNDED : CHUNK_DEFAULT;
+    opts->n_seq_max = 1;
+    opts->n_logits = e->args->logits ? opts->n_chunk : 1;
+}
+
 static int open_session(struct eval *e)
 {
     struct sluice_session_opts *opts = &e->args->session.opts;
     struct sluice_error error = {""};
     int r;
 
-    if (e->n_ids > 1u << 24)
+    if (e->n_ids > N_IDS_MAX)
         return sl_report_error("%s: %zu token ids, more than any context", e->args->tokens,
                                e->n_ids);
-    if (opts->n_ctx == 0)
-        opts->n_ctx = (uint32_t)e->n_ids;
     if (opts->n_ctx < e->n_ids)
         return sl_report_error("%s: %zu token ids, the context has %" PRIu32, e->args->tokens,
                                e->n_ids, opts->n_ctx);
-    if (opts->n_chunk == 0)
-        opts->n_chunk = CHUNK_DEFAULT;
-    opts->n_seq_max = 1;
-    opts->n_logits = e->args->logits ? opts->n_chunk : 1;
     r = sluice_session_new(&e->session, e->model, opts, &error);
     return r < 0 ? sl_report_error("%s", error.text) : 0;
 }
@@ -332,11 +347,15 @@ static int run_all(struct eval *e)
     struct sl_diag diag;
     int r;
 
-    r = sl_options_open_model(&e->args->model, &e->model);
+    r = load_text(e);
+    if (r)
+        return r;
+    set_session(e);
+    r = sl_options_open_model(&e->args->model, &e->args->session.opts, &e->model);
     if (r)
         return r;
     sluice_model_get_info(e->model, &e->info);
-    r = load_ids(e);
+    r = parse_ids(e);
     if (r == 0)
         r = open_session(e);
     if (r)
@@ -368,5 +387,6 @@ int sl_cmd_eval(int argc, char **argv)
     sluice_session_free(e.session);
     sluice_model_close(e.model);
     free(e.ids);
+    free(e.text);
     return code;
 }

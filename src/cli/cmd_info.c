@@ -41,7 +41,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     struct info_args *args = state->input;
 
     switch (key) {
-    case ARGP_KEY_INIT: state->child_inputs[0] = &args->model; break;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &args->model;
+        state->child_inputs[1] = &args->model;
+        break;
     case KEY_JSON: args->json = true; break;
     case ARGP_KEY_ARG:
         if (state->arg_num > 0)
@@ -62,7 +65,11 @@ static const struct argp_option options[] = {
     {0},
 };
 
-static const struct argp_child children[] = {{&sl_options_model, 0, "Machine:", 1}, {0}};
+static const struct argp_child children[] = {
+    {&sl_options_memory, 0, "Memory:", 1},
+    {&sl_options_model, 0, "Machine:", 2},
+    {0},
+};
 
 static const struct argp argp = {
     .options = options,
@@ -307,7 +314,7 @@ int sl_cmd_info(int argc, char **argv)
         return sl_report_error("not enough memory");
     r = plan(info, &args.model);
     if (r == 0)
-        r = sl_options_open_model(&args.model, &model);
+        r = sl_options_open_model(&args.model, NULL, &model);
     if (r == 0) {
         info->model = model;
         sluice_model_get_info(model, &info->model_info);

@@ -27,6 +27,7 @@ enum {
 };
 
 #define CTX_DEFAULT 512u
+#define CHUNK_DEFAULT 512u
 #define ROWS 64u /* rows of logits asked for at a time */
 
 struct perplexity_args {
@@ -50,6 +51,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &args->session;
         state->child_inputs[1] = &args->model;
+        state->child_inputs[2] = &args->model;
         break;
     case 'f': args->file = arg; break;
     case KEY_TOKENS: args->tokens = arg; break;
@@ -84,7 +86,8 @@ static const struct argp_option options[] = {
 
 static const struct argp_child children[] = {
     {&sl_options_session, 0, "Session (a window is --ctx tokens, 512; --kv is f32 here):", 1},
-    {&sl_options_model, 0, "Machine:", 2},
+    {&sl_options_memory, 0, "Memory:", 2},
+    {&sl_options_model, 0, "Machine:", 3},
     {0},
 };
 
@@ -267,12 +270,6 @@ static int run_all(struct perplexity_args *args, struct sluice_model *model, int
     if (n < 2 * (size_t)n_ctx)
         return sl_report_error("the text has %zu tokens; at least two windows, %zu tokens, are "
                                "needed (--ctx makes windows smaller)", n, 2 * (size_t)n_ctx);
-    args->session.opts.n_seq_max = 1;
-    if (args->session.opts.n_chunk == 0)
-        args->session.opts.n_chunk = 512;
-    args->session.opts.n_logits = ROWS;
-    if (args->session.opts.n_chunk < ROWS)
-        args->session.opts.n_logits = args->session.opts.n_chunk;
     r = sluice_session_new(&session, model, &args->session.opts, &error);
     if (r < 0)
         return sl_report_error("%s", error.text);
@@ -281,6 +278,16 @@ static int run_all(struct perplexity_args *args, struct sluice_model *model, int
     sl_interrupt_set_session(NULL);
     sluice_session_free(session);
     return r;
+}
+
+static void set_session(struct perplexity_args *args)
+{
+    struct sluice_session_opts *opts = &args->session.opts;
+
+    opts->n_seq_max = 1;
+    if (opts->n_chunk == 0) /* short ones in a bounded memory */
+        opts->n_chunk = args->model.opts.ram_bytes ? ROWS : CHUNK_DEFAULT;
+    opts->n_logits = opts->n_chunk < ROWS ? opts->n_chunk : ROWS;
 }
 
 int sl_cmd_perplexity(int argc, char **argv)
@@ -293,7 +300,8 @@ int sl_cmd_perplexity(int argc, char **argv)
     int r;
 
     argp_parse(&argp, argc, argv, 0, NULL, &args);
-    r = sl_options_open_model(&args.model, &model);
+    set_session(&args);
+    r = sl_options_open_model(&args.model, &args.session.opts, &model);
     if (r)
         return r;
     r = load_ids(&args, model, &ids, &n, &diag);

@@ -59,6 +59,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = &args->sampling;
         state->child_inputs[1] = &args->session;
         state->child_inputs[2] = &args->model;
+        state->child_inputs[3] = &args->model;
         break;
     case 'f': args->file = arg; break;
     case KEY_RAW: args->raw = true; break;
@@ -103,7 +104,8 @@ static const struct argp_option options[] = {
 static const struct argp_child children[] = {
     {&sl_options_sampling, 0, "Sampling (defaults by model):", 1},
     {&sl_options_session, 0, "Session:", 2},
-    {&sl_options_model, 0, "Machine:", 3},
+    {&sl_options_memory, 0, "Memory:", 3},
+    {&sl_options_model, 0, "Machine:", 4},
     {0},
 };
 
@@ -277,7 +279,8 @@ static int run_all(struct run *run)
     r = load_prompt(run);
     if (r)
         return r;
-    r = sl_options_open_model(&run->args->model, &run->model);
+    run->args->session.opts.n_seq_max = 1;
+    r = sl_options_open_model(&run->args->model, &run->args->session.opts, &run->model);
     if (r)
         return r;
     if (!run->args->raw && !run->args->system && !sl_message_has_template(run->model)) {
@@ -293,7 +296,6 @@ static int run_all(struct run *run)
         r = tokenize(run);
     if (r)
         return r;
-    run->args->session.opts.n_seq_max = 1;
     r = sluice_session_new(&run->session, run->model, &run->args->session.opts, &error);
     if (r < 0)
         return sl_report_error("%s", error.text);

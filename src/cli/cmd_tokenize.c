@@ -195,7 +195,7 @@ int sl_cmd_tokenize(int argc, char **argv)
     int r;
 
     argp_parse(&argp, argc, argv, 0, NULL, &args);
-    r = sl_options_open_model(&args.model, &model);
+    r = sl_options_open_model(&args.model, NULL, &model);
     if (r)
         return r;
     name = args.file && strcmp(args.file, "-") != 0 ? args.file : "standard input";

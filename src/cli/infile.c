@@ -71,6 +71,18 @@ static int word_len(const char *text)
     return len < 40 ? (int)len : 40;
 }
 
+size_t sl_infile_count_ids(const char *text, size_t len)
+{
+    size_t n = 0;
+
+    for (size_t i = skip_separators(text, len, 0); i < len; n++) {
+        while (i < len && skip_separators(text, len, i) == i)
+            i++;
+        i = skip_separators(text, len, i);
+    }
+    return n;
+}
+
 int sl_infile_parse_ids(const char *name, const char *text, size_t len, uint32_t n_vocab,
                         int32_t **ret_ids, size_t *ret_n, struct sl_diag *diag)
 {

@@ -14,6 +14,9 @@
  */
 int sl_infile_read(const char *path, char **ret_text, size_t *ret_len, struct sl_diag *diag);
 
+/* How many ids a text holds, if it holds nothing else. */
+size_t sl_infile_count_ids(const char *text, size_t len);
+
 /*
  * Ids separated by commas or blanks, each 0 .. n_vocab - 1; the caller frees them.
  * -EBADMSG names what is not an id (name says where it stands), or that there is none.

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -13,6 +14,7 @@
 #include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "cli/report.h"
+#include "cli/statedir.h"
 
 enum {
     KEY_CPU = 256,
@@ -212,12 +214,52 @@ static const struct argp_option sampling_options[] = {
 };
 const struct argp sl_options_sampling = {.options = sampling_options, .parser = parse_sampling};
 
-int sl_options_open_model(struct sl_model_args *args, struct sluice_model **ret_model)
+static void set_profile(struct sl_model_args *args)
+{
+    char *path = args->no_profile ? NULL : sl_options_profile_path(args->path);
+
+    args->opts.profile_path = NULL;
+    if (path && strlen(path) < sizeof(args->profile)) {
+        strcpy(args->profile, path);
+        args->opts.profile_path = args->profile;
+    }
+    free(path);
+}
+
+/* Lines of notes, each once. */
+static void print_notes(const char *notes)
+{
+    while (*notes) {
+        size_t len = strcspn(notes, "\n");
+
+        if (len)
+            sl_report_note("%.*s", (int)len, notes);
+        notes += len + (notes[len] == '\n');
+    }
+}
+
+/* The way out stands on a line of its own. */
+static int report_refusal(const char *text)
+{
+    const char *way = strstr(text, "; smallest that works: ");
+
+    if (!way)
+        return sl_report_error("%s", text);
+    (void)sl_report_error("%.*s", (int)(way - text), text);
+    fprintf(stderr, "%s\n", way + 2);
+    return SL_EXIT_FAILED;
+}
+
+int sl_options_open_model(struct sl_model_args *args, const struct sluice_session_opts *session,
+                          struct sluice_model **ret_model)
 {
     struct sl_progress progress = {0};
     struct sluice_error error = {""};
+    struct sluice_model_info info;
     int r;
 
+    set_profile(args);
+    args->opts.session = session;
     args->opts.progress = sl_progress_update;
     args->opts.progress_arg = &progress;
     r = sluice_model_open(ret_model, args->path, &args->opts, &error);
@@ -225,7 +267,12 @@ int sl_options_open_model(struct sl_model_args *args, struct sluice_model **ret_
     if (r < 0 && sl_interrupt_is_set())
         return SL_EXIT_INTERRUPTED;
     if (r < 0)
-        return sl_report_error("%s", error.text);
+        return report_refusal(error.text);
+    sluice_model_get_info(*ret_model, &info);
+    if (info.notes)
+        print_notes(info.notes);
+    if (info.is_streaming && args->opts.profile_path)
+        (void)sl_statedir_make_folders(args->profile); /* without it nothing is kept */
     return 0;
 }
 

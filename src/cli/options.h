@@ -15,8 +15,13 @@
 struct sl_model_args {
     const char *path; /* set by the command's own parser */
     struct sluice_model_opts opts;
+    bool no_profile;
+    char profile[4096]; /* opts.profile_path, by sl_options_open_model */
 };
 extern const struct argp sl_options_model;
+
+/* --ram, --residency ...; also a struct sl_model_args. */
+extern const struct argp sl_options_memory;
 
 /* --ctx, --kv, --chunk. */
 struct sl_session_args {
@@ -41,10 +46,20 @@ extern const struct argp sl_options_sampling;
 uint64_t sl_options_uint(struct argp_state *state, const char *name, const char *arg,
                          uint64_t min, uint64_t max);
 
+/* A size: digits, perhaps a point and digits, perhaps K, M, G or T, powers of 1024. */
+bool sl_options_parse_size(const char *text, size_t len, uint64_t *ret_bytes);
+
+/* Heap path of the file with what earlier runs learned of a model, which may not be there
+ * yet, nor its folder; NULL if there is no place for one or no model. */
+char *sl_options_profile_path(const char *model_path);
+
 /*
- * Open the model with a progress bar, and report a failure. Returns 0 or an exit code.
+ * Open the model with a progress bar, and report a failure, or what was fallen back to.
+ * session: what a session will be made with, NULL for none. Returns 0 or an exit code.
+ * args must outlive the model.
  */
-int sl_options_open_model(struct sl_model_args *args, struct sluice_model **ret_model);
+int sl_options_open_model(struct sl_model_args *args, const struct sluice_session_opts *session,
+                          struct sluice_model **ret_model);
 
 /* The model's defaults, then what was given; a random seed if none was. bias: heap that
  * the caller frees after making its samplers, NULL if there is none. 0 or -ENOMEM,

@@ -1,48 +1,23 @@
-/* Input for chat. The history lies in $XDG_STATE_HOME/sluice, as the XDG base directory
- * specification has it. */
+/* Input for chat. The history lies in the state folder. */
 #include "cli/typed.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/strbuf.h"
 #include "cli/interrupt.h"
 #include "cli/lineedit.h"
-
-/* Make all folders of path up to its last slash. */
-static bool make_folders(char *path)
-{
-    for (char *p = strchr(path + 1, '/'); p; p = strchr(p + 1, '/')) {
-        bool is_there;
-
-        *p = '\0';
-        is_there = mkdir(path, 0700) == 0 || errno == EEXIST;
-        *p = '/';
-        if (!is_there)
-            return false;
-    }
-    return true;
-}
+#include "cli/statedir.h"
 
 /* Heap path of the history file, its folder made; NULL if there is no place for it. */
 static char *history_path(void)
 {
-    const char *state = getenv("XDG_STATE_HOME");
-    const char *home = getenv("HOME");
-    char *path = NULL;
-    int len = -1;
+    char *path = sl_statedir_path("history");
 
-    if (state && state[0] == '/')
-        len = asprintf(&path, "%s/sluice/history", state);
-    else if (home && home[0] == '/')
-        len = asprintf(&path, "%s/.local/state/sluice/history", home);
-    if (len < 0)
-        return NULL;
-    if (!make_folders(path)) {
+    if (path && !sl_statedir_make_folders(path)) {
         free(path);
         return NULL;
     }
