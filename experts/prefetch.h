@@ -11,7 +11,7 @@
 #include "experts/predict.h"
 
 /* Guesses kept per layer: a put for a layer keeps the likeliest. */
-#define SL_PREFETCH_PER_LAYER 16u
+#define SL_PREFETCH_PER_LAYER 64u
 
 struct sl_prefetch;
 

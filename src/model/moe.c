@@ -25,6 +25,10 @@
 #include "model/forward.h"
 
 #define WEIGHT_SUM_EPS 1e-6f
+/* How many layers ahead experts are guessed. */
+#define AHEAD 2u
+/* Of a step with many tokens so many are shown to the eviction. */
+#define OBSERVED_TOK 16u
 
 struct routing {
     uint32_t *experts; /* [n_tok][n_used], best first */
@@ -256,6 +260,12 @@ static void add_to_round(struct sl_step *s, struct sl_moe_round *round, uint32_t
             round->checks[round->n_checks++] = (struct sl_moe_check){ a, (enum sl_part)p, 0 };
 }
 
+static void clear_round(struct sl_moe_round *round)
+{
+    round->n_jobs = round->n_open = round->n_rows = round->n_checks = 0;
+    round->error = 0;
+}
+
 /*
  * What can be computed next: gate and up of experts that are there, down of those whose
  * hidden layer is done. Waits for reads if there is nothing. Leader only.
@@ -264,8 +274,6 @@ static void plan_round(struct sl_step *s, struct sl_moe_round *round)
 {
     struct sl_moe_plan *moe = &s->moe;
 
-    round->n_jobs = round->n_open = round->n_rows = round->n_checks = 0;
-    round->error = 0;
     while (round->n_jobs == 0 && round->error == 0) {
         for (uint32_t a = 0; a < moe->n_active; a++)
             add_to_round(s, round, a);
@@ -273,6 +281,87 @@ static void plan_round(struct sl_step *s, struct sl_moe_round *round)
             round->error = sl_cache_wait(s->cache);
     }
     round->is_last = moe->n_done == moe->n_active;
+}
+
+/* What the routers chose, for eviction: of a long prompt its last tokens, which are
+ * the nearest to what comes next. Leader only. */
+static void observe(struct sl_step *s, uint32_t layer, const struct routing *ro)
+{
+    uint32_t k = s->hp->n_experts_used;
+    uint32_t first = s->n_tok < OBSERVED_TOK ? 0 : s->n_tok - OBSERVED_TOK;
+
+    for (uint32_t t = first; t < s->n_tok; t++)
+        sl_cache_observe(s->cache, layer, ro->experts + (size_t)t * k, k, NULL);
+    if (s->n_tok == 1 && s->predict)
+        sl_predict_learn(s->predict, layer, ro->experts, k);
+}
+
+/* Put the next layers' routers into the first round. They are applied to the state before
+ * this layer's experts: known early, and changed little by them. Leader only. */
+static void plan_guesses(struct sl_step *s, uint32_t layer, struct sl_moe_round *round)
+{
+    struct sl_moe_plan *moe = &s->moe;
+    size_t width = s->hp->width;
+
+    moe->n_ahead = 0;
+    if (!s->predict || s->n_tok > 1)
+        return;
+    for (uint32_t d = 1; d <= AHEAD && layer + d < s->hp->n_layers; d++) {
+        const struct sl_layer *l = &s->weights->layers[layer + d];
+        float *u = moe->ahead_u + (d - 1) * width;
+        struct sl_acts *in = &moe->ahead_in[d - 1];
+
+        if (sl_kernels_act_kind(l->router.dtype) != SL_ACT_F32)
+            return;
+        s->kernels->rms_norm(u, s->x, l->ffn_norm, width, s->hp->norm_eps);
+        sl_acts_init(in, 1u << SL_ACT_F32, 1, s->hp->width, u, NULL);
+        round->jobs[round->n_jobs++] = sl_job_for(
+            &l->router, in, moe->ahead_scores + (d - 1) * s->hp->n_experts, s->hp->n_experts);
+        moe->n_ahead = d;
+    }
+}
+
+/* The routers of the next layers have been computed. Leader only. */
+static void guess(struct sl_step *s, uint32_t layer)
+{
+    struct sl_moe_plan *moe = &s->moe;
+    uint32_t n_experts = s->hp->n_experts;
+
+    for (uint32_t d = 1; d <= moe->n_ahead; d++) {
+        float *scores = moe->ahead_scores + (size_t)(d - 1) * n_experts;
+        uint32_t n;
+
+        s->kernels->sigmoid(scores, scores, n_experts);
+        n = sl_predict_guess(s->predict, layer + d, d, scores,
+                             s->weights->layers[layer + d].expert_bias, moe->guesses,
+                             SL_PREDICT_RANKS_MAX);
+        sl_cache_hint(s->cache, moe->guesses, n);
+    }
+}
+
+/* Of many tokens some will choose any expert: the next layer's are needed in order. */
+static void guess_all(struct sl_step *s, uint32_t layer)
+{
+    uint32_t n_experts = s->hp->n_experts;
+    float share = (float)s->hp->n_experts_used / (float)n_experts;
+    float p = 1 - powf(1 - share, (float)s->n_tok);
+
+    if (!s->predict || s->n_tok == 1 || layer + 1 == s->hp->n_layers)
+        return;
+    for (uint32_t e = 0; e < n_experts; e++)
+        s->moe.guesses[e] = (struct sl_guess){ .layer = layer + 1, .expert = e, .p = p };
+    sl_cache_hint(s->cache, s->moe.guesses, n_experts);
+}
+
+/* The first round never waits if there are guesses to be computed. */
+static void plan_first_round(struct sl_step *s, uint32_t layer, struct sl_moe_round *round)
+{
+    clear_round(round);
+    for (uint32_t a = 0; a < s->moe.n_active; a++)
+        add_to_round(s, round, a);
+    if (s->is_streaming)
+        plan_guesses(s, layer, round);
+    plan_round(s, round);
 }
 
 /* Matrices that must be checked or decoded before use: shared out one by one. Returns 0 or
@@ -336,11 +425,13 @@ int sl_moe_forward(struct sl_worker *w, uint32_t layer)
     if (is_leader) {
         group(s, &ro);
         open_experts(s, layer);
+        if (s->is_streaming)
+            observe(s, layer, &ro);
     }
     sl_step_barrier(w);
     gather(w, layer, &ro, &acts);
     if (is_leader)
-        plan_round(s, &s->moe.rounds[0]);
+        plan_first_round(s, layer, &s->moe.rounds[0]);
     for (uint32_t i = 0; !round || !round->is_last; i++) {
         round = &s->moe.rounds[i % 2]; /* the leader writes the other one meanwhile */
         sl_step_barrier(w);
@@ -353,10 +444,17 @@ int sl_moe_forward(struct sl_worker *w, uint32_t layer)
         sl_jobs_run(w, round->jobs, round->n_jobs);
         sl_step_barrier(w);
         activate(w, layer, round);
-        if (is_leader)
+        if (is_leader) {
             close_round(s, round);
-        if (is_leader && !round->is_last)
+            if (i == 0 && s->is_streaming) {
+                guess(s, layer);
+                guess_all(s, layer);
+            }
+        }
+        if (is_leader && !round->is_last) {
+            clear_round(&s->moe.rounds[(i + 1) % 2]);
             plan_round(s, &s->moe.rounds[(i + 1) % 2]);
+        }
     }
     combine(w, &ro);
     return 0;

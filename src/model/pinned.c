@@ -214,9 +214,9 @@ int sl_pinned_load(struct sl_pinned *ret_pinned, struct sl_weights *w, const str
     }
     for (uint32_t i = 0; i < p.n; i++) {
         const struct piece *piece = &p.list[i];
-        uint8_t *data = pinned.region.base + piece->at + (piece->t->file_off - piece->off); (void)data;
+        uint8_t *data = pinned.region.base + piece->at + (piece->t->file_off - piece->off);
 
-        r = 0; (void)pack; /*PACK*/
+        r = pack ? sl_pack_check_tensor(pack, piece->index, data, data) : 0;
         if (r < 0) {
             sl_diag_set(diag, r, "tensor %.*s: the checksum does not match; the pack is damaged",
                         (int)piece->t->name.len, piece->t->name.ptr);

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "model/engine.h"
@@ -69,12 +68,10 @@ static int allocate(struct sluice_session *s, struct sl_diag *diag)
 
     layout(s);
     if (s->model->is_streaming) {
-        uint64_t bytes = sl_align_up(s->arena.used, 2u << 20); /* huge pages */
-
-        r = sl_stream_reserve(s->model, bytes, diag);
+        r = sl_stream_reserve(s->model, s->arena.used, diag);
         if (r < 0)
             return r;
-        s->reserved_bytes = bytes;
+        s->reserved_bytes = s->arena.used;
     }
     /* The weights are in the page cache, which counts as available: they must fit too. */
     else if (s->arena.used + weights > have)

@@ -132,10 +132,14 @@ static void layout_moe(struct sl_step *s, struct sl_arena *arena)
     for (int i = 0; i < 2; i++) {
         struct sl_moe_round *round = &moe->rounds[i];
 
-        round->jobs = sl_arena_take(arena, sizeof(*round->jobs) * 2 * n_exp);
+        round->jobs =
+            sl_arena_take(arena, sizeof(*round->jobs) * (2 * n_exp + SL_PREDICT_AHEAD_MAX));
         round->open = sl_arena_take(arena, sizeof(*round->open) * n_exp);
         round->checks = sl_arena_take(arena, sizeof(*round->checks) * SL_PART_COUNT * n_exp);
     }
+    moe->ahead_u = sl_arena_take(arena, sizeof(float) * SL_PREDICT_AHEAD_MAX * hp->width);
+    moe->ahead_scores = sl_arena_take(arena, sizeof(float) * SL_PREDICT_AHEAD_MAX * n_exp);
+    moe->guesses = sl_arena_take(arena, sizeof(*moe->guesses) * max_size(n_exp, SL_PREDICT_RANKS_MAX));
 }
 
 /* Room for rows of up to n_cols columns: whole blocks, whatever the kind's length. */
