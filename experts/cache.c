@@ -16,7 +16,7 @@
  * goes on where it stands; one that does not is given up.
  *
  * Eviction happens when a read is to be started, in program order, and chooses the
- * unpinned slot of least value. Nothing here looks at a clock (but to count stalls), so
+ * unpinned slot of least value. Nothing here looks at a clock (but to count time), so
  * the same calls and the same landings give the same states.
  *
  * Invariants (sl_cache_verify):
@@ -68,6 +68,7 @@ struct sl_cache {
     uint32_t guess_slot;
     bool is_filling;
     uint64_t use_count;
+    uint64_t read_start_ns; /* since when reads are in flight without a break */
     struct sl_cache_counters counters;
 };
 
@@ -170,6 +171,8 @@ static uint32_t reap(struct sl_cache *c, bool wait)
         event(c, SL_CACHE_EVENT_REAP, 0, 0, n, 0);
     for (uint32_t i = 0; i < n; i++)
         landed(c, &done[i]);
+    if (n && sl_reader_n_flying(c->opts.reader) == 0)
+        c->counters.read_ns += sl_clock_ns() - c->read_start_ns;
     return n;
 }
 
@@ -544,6 +547,8 @@ static void pump(struct sl_cache *c)
         if (c->slots.slots[c->guess_slot].next_slice == c->slots.slots[c->guess_slot].n_slices)
             c->guess_slot = SL_SLOT_NONE;
     }
+    if (b.n && sl_reader_n_flying(c->opts.reader) == 0)
+        c->read_start_ns = sl_clock_ns();
     if (b.n)
         sl_reader_submit(c->opts.reader, b.reads, b.n);
 }

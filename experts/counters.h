@@ -20,6 +20,7 @@ struct sl_cache_counters {
     uint64_t wasted_bytes; /* of experts that were given up without a use */
     uint64_t evictions;
     uint64_t stall_ns;     /* the step waited for reads */
+    uint64_t read_ns;      /* reads were in flight, until the last was taken note of */
     uint64_t n_failed;     /* experts that could not be read */
     /* now, not since the start */
     uint64_t slot_bytes;   /* memory of all slots */

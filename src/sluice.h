@@ -273,6 +273,7 @@ struct sluice_expert_counters {
     uint64_t demand_bytes, guess_bytes, fill_bytes; /* read, by who began the reading */
     uint64_t used_bytes, wasted_bytes;  /* of experts used, never used, after being read */
     uint64_t evictions, stall_ns, n_failed;
+    uint64_t read_ns;                   /* with reads in flight */
     uint64_t slot_bytes, n_slots, n_ready, n_loading, n_regions, regions_given_back;
 };
 
