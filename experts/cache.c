@@ -62,8 +62,8 @@ struct sl_cache {
     struct sl_evict *evict;
     struct sl_prefetch *prefetch;
     float *hint_p; /* [n_layers][n_experts] of guesses whose layer has not been asked for */
-    struct sl_ticket *tickets; /* of the request at hand */
-    uint32_t n_tickets;
+    struct sl_ticket *tickets; /* of the request at hand, while any of them is open */
+    uint32_t n_tickets, n_open_tickets;
     uint32_t layer; /* last asked for */
     uint32_t guess_slot;
     bool is_filling;
@@ -619,7 +619,7 @@ void sl_cache_request(struct sl_cache *c, uint32_t layer, const uint32_t *expert
     }
     (void)reap(c, false);
     c->tickets = tickets;
-    c->n_tickets = n;
+    c->n_tickets = c->n_open_tickets = n;
     c->layer = layer;
     sl_prefetch_expire(c->prefetch, layer);
     memset(c->hint_p + (uint64_t)layer * c->slots.n_experts, 0,
@@ -705,6 +705,10 @@ void sl_cache_release(struct sl_cache *c, struct sl_ticket *t)
 
     assert(t->is_open);
     t->is_open = false;
+    if (!c->is_streaming)
+        return;
+    if (--c->n_open_tickets == 0)
+        c->n_tickets = 0; /* their memory may go, with the session */
     if (t->slot == SL_SLOT_NONE)
         return;
     s = &c->slots.slots[t->slot];
