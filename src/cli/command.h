@@ -25,3 +25,4 @@ int sl_cmd_info(int argc, char **argv);
 int sl_cmd_tokenize(int argc, char **argv);
 int sl_cmd_eval(int argc, char **argv);
 int sl_cmd_perplexity(int argc, char **argv);
+int sl_cmd_plan(int argc, char **argv);

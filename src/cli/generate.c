@@ -6,15 +6,95 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/err.h"
 #include "cli/interrupt.h"
+#include "cli/machine.h"
 #include "text/tokenizer.h"
 
 /* A piece is fed to the stream in parts of this size. */
 #define PART_BYTES 256
+
+/* What each token took. */
+struct times {
+    uint64_t *stall_ns, *compute_ns; /* owned */
+    size_t n, cap;
+    struct sluice_counters last;
+};
+
+/* Note the step since the last one. Without memory the rest is left out. */
+static void times_add(struct times *t, const struct sluice_session *session)
+{
+    struct sluice_counters before = t->last;
+    uint64_t stall;
+
+    sluice_session_get_counters(session, &t->last);
+    if (t->n == t->cap) {
+        size_t cap = t->cap ? 2 * t->cap : 256;
+        uint64_t *stalls = realloc(t->stall_ns, cap * sizeof(*stalls));
+        uint64_t *computes;
+
+        if (!stalls)
+            return;
+        t->stall_ns = stalls;
+        computes = realloc(t->compute_ns, cap * sizeof(*computes));
+        if (!computes)
+            return;
+        t->compute_ns = computes;
+        t->cap = cap;
+    }
+    stall = t->last.experts.stall_ns - before.experts.stall_ns;
+    t->stall_ns[t->n] = stall;
+    t->compute_ns[t->n++] = t->last.step_ns - before.step_ns - stall;
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Sorts them. */
+static struct sl_generate_spread spread(uint64_t *values, size_t n)
+{
+    if (n == 0)
+        return (struct sl_generate_spread){0};
+    qsort(values, n, sizeof(*values), compare_u64);
+    return (struct sl_generate_spread){values[n / 2], values[(n * 99 - 1) / 100]};
+}
+
+/* What was counted between two snapshots; of the present, the later one. */
+static struct sluice_expert_counters counters_between(const struct sluice_expert_counters *from,
+                                                      const struct sluice_expert_counters *to)
+{
+    struct sluice_expert_counters c = *to;
+
+#define LESS(field) c.field -= from->field
+    LESS(requests);
+    LESS(hits);
+    LESS(covered);
+    LESS(covered_late);
+    LESS(misses);
+    LESS(guesses);
+    LESS(guesses_used);
+    LESS(guesses_expired);
+    LESS(demand_bytes);
+    LESS(guess_bytes);
+    LESS(fill_bytes);
+    LESS(used_bytes);
+    LESS(wasted_bytes);
+    LESS(evictions);
+    LESS(stall_ns);
+    LESS(read_ns);
+    LESS(n_failed);
+    LESS(regions_given_back);
+#undef LESS
+    return c;
+}
 
 static int set_error(struct sluice_error *error, int r, const char *text)
 {
@@ -77,7 +157,8 @@ static int decode_prompt(struct sluice_session *session, int seq, const int32_t 
 /* Draw until something stops it; which is returned, with r < 0 for SL_STOP_ERROR. */
 static int draw(const struct sluice_model *model, struct sluice_session *session, int seq,
                 struct sluice_sampler *sampler, const float *logits,
-                const struct sl_generate_opts *opts, struct sl_generate_stats *stats)
+                const struct sl_generate_opts *opts, struct sl_generate_stats *stats,
+                struct times *times)
 {
     struct sl_utf8_stream stream = {.n_held = 0};
     char rest[9];
@@ -110,6 +191,7 @@ static int draw(const struct sluice_model *model, struct sluice_session *session
             stats->stop = r == -ECANCELED ? SL_STOP_INTERRUPTED : SL_STOP_ERROR;
             break;
         }
+        times_add(times, session);
     }
     n = sl_utf8_stream_end(&stream, rest);
     if (n && opts->emit(opts->arg, rest, n) != 0)
@@ -117,11 +199,32 @@ static int draw(const struct sluice_model *model, struct sluice_session *session
     return r == -ECANCELED ? 0 : r;
 }
 
+static void fill_stats(struct sl_generate_stats *stats, const struct sluice_model *model,
+                       const struct sluice_counters *start, const struct sluice_counters *before,
+                       struct times *times)
+{
+    const struct sluice_counters *after = &times->last;
+    struct sluice_model_info info;
+
+    stats->n_answer_steps = after->n_tokens - before->n_tokens;
+    stats->weight_bytes = after->weight_bytes - before->weight_bytes;
+    stats->stall_ns = spread(times->stall_ns, times->n);
+    stats->compute_ns = spread(times->compute_ns, times->n);
+    sluice_model_get_info(model, &info);
+    stats->is_streaming = info.is_streaming;
+    if (!info.is_streaming)
+        return;
+    stats->prompt_experts = counters_between(&start->experts, &before->experts);
+    stats->answer_experts = counters_between(&before->experts, &after->experts);
+    stats->disk_bytes_per_s = sl_machine_disk(info.path);
+}
+
 int sl_generate(const struct sluice_model *model, struct sluice_session *session, int seq,
                 const int32_t *ids, size_t n_ids, const struct sl_generate_opts *opts,
                 struct sl_generate_stats *ret_stats, struct sluice_error *error)
 {
-    struct sluice_counters before, after;
+    struct sluice_counters first, before;
+    struct times times = {.n = 0};
     struct sluice_sampler *sampler = NULL;
     const float *logits;
     uint64_t start;
@@ -134,21 +237,24 @@ int sl_generate(const struct sluice_model *model, struct sluice_session *session
     for (size_t i = 0; i < n_ids; i++)
         sluice_sampler_accept(sampler, ids[i]);
 
+    sluice_session_get_counters(session, &first);
     sl_interrupt_set_session(session);
     r = decode_prompt(session, seq, ids, n_ids, ret_stats, &logits, error);
     if (r < 0)
         goto done;
     sluice_session_get_counters(session, &before);
+    times.last = before;
     start = sl_clock_ns();
-    r = draw(model, session, seq, sampler, logits, opts, ret_stats);
+    r = draw(model, session, seq, sampler, logits, opts, ret_stats, &times);
     ret_stats->answer_ns = sl_clock_ns() - start;
-    sluice_session_get_counters(session, &after);
-    ret_stats->n_answer_steps = after.n_tokens - before.n_tokens;
-    ret_stats->weight_bytes = after.weight_bytes - before.weight_bytes;
+    sluice_session_get_counters(session, &times.last);
+    fill_stats(ret_stats, model, &first, &before, &times);
     if (r < 0)
         (void)set_error(error, r, sluice_session_error(session));
 
 done:
+    free(times.stall_ns);
+    free(times.compute_ns);
     sl_interrupt_set_session(NULL);
     sluice_sampler_free(sampler);
     if (r == -ECANCELED) {

@@ -29,6 +29,10 @@ struct sl_generate_opts {
     void *arg;
 };
 
+struct sl_generate_spread {
+    uint64_t median, p99; /* of the tokens computed while answering; 0 if there are none */
+};
+
 struct sl_generate_stats {
     uint32_t n_prompt;       /* tokens of the prompt */
     uint32_t n_reused;       /* of these, computed before */
@@ -37,6 +41,11 @@ struct sl_generate_stats {
     uint64_t n_answer_steps; /* tokens computed while answering */
     uint64_t weight_bytes;   /* weights multiplied while answering */
     enum sl_stop stop;
+    struct sl_generate_spread stall_ns, compute_ns; /* waiting for experts; the rest */
+    bool is_streaming;
+    /* streaming: what happened meanwhile; what counts the present stands as it was last */
+    struct sluice_expert_counters prompt_experts, answer_experts;
+    double disk_bytes_per_s; /* as measured by sluice plan; 0: it was not */
 };
 
 /*

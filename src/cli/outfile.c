@@ -1,12 +1,15 @@
 /*
- * Aside is PATH.XXXXXX in the same folder, so that rename stays on one file system.
- * The stream is our own over the descriptor, because stdio forgets why a write failed
+ * Aside is a file without a name in the same folder, which the kernel removes whatever
+ * happens to this program; it gets the name PATH when it is complete, by way of
+ * PATH.XXXXXX if there is a PATH already. Where the file system has no nameless files, it
+ * is PATH.XXXXXX from the start. The stream is our own over the descriptor, because stdio forgets why a write failed
  * (a full disk) by the time somebody asks.
  */
 #include "cli/outfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -48,11 +51,63 @@ static int open_stream(struct sl_outfile *out)
     return -ENOMEM;
 }
 
+/* False where that is not possible, or where it could not be given a name later. */
+static bool open_nameless(struct sl_outfile *out)
+{
+    const char *slash = strrchr(out->path, '/');
+    char *folder = slash ? strndup(out->path, (size_t)(slash - out->path) + 1) : strdup(".");
+
+    if (!folder)
+        return false;
+    out->fd = open(folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+    free(folder);
+    if (out->fd < 0)
+        return false;
+    (void)snprintf(out->fd_path, sizeof(out->fd_path), "/proc/self/fd/%d", out->fd);
+    if (access(out->fd_path, F_OK) == 0)
+        return true;
+    (void)close(out->fd); /* nothing was written */
+    return false;
+}
+
+/* Give a nameless file its name. The name in between is found by making a file of it. */
+static int give_name(struct sl_outfile *out)
+{
+    int r = 0;
+
+    for (int i = 0; i < 100; i++) {
+        int fd;
+
+        if (linkat(AT_FDCWD, out->fd_path, AT_FDCWD, out->aside ? out->aside : out->path,
+                   AT_SYMLINK_FOLLOW) == 0)
+            return 0; /* and rename, if there is an aside */
+        r = -errno;
+        free(out->aside);
+        out->aside = NULL;
+        if (r != -EEXIST)
+            return r;
+        if (asprintf(&out->aside, "%s.XXXXXX", out->path) < 0) {
+            out->aside = NULL;
+            return -ENOMEM;
+        }
+        fd = mkostemp(out->aside, O_CLOEXEC);
+        if (fd < 0)
+            return -errno;
+        (void)close(fd); /* nothing was written */
+        (void)unlink(out->aside);
+    }
+    return r;
+}
+
 static int open_aside(struct sl_outfile *out)
 {
     mode_t mask = umask(0);
 
     umask(mask);
+    if (open_nameless(out)) {
+        out->is_nameless = true;
+        return open_stream(out);
+    }
     if (asprintf(&out->aside, "%s.XXXXXX", out->path) < 0) {
         out->aside = NULL;
         return -ENOMEM;
@@ -101,8 +156,10 @@ int sl_outfile_commit(struct sl_outfile *out, struct sl_diag *diag)
 
     if (fflush(out->file) != 0 || ferror(out->file))
         r = out->error ? out->error : -EIO;
-    else if (out->aside && fsync(out->fd) != 0)
+    else if ((out->aside || out->is_nameless) && fsync(out->fd) != 0)
         r = -errno;
+    if (r == 0 && out->is_nameless)
+        r = give_name(out);
     if (fclose(out->file) != 0 && r == 0)
         r = -errno;
     out->file = NULL;

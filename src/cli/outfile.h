@@ -1,10 +1,11 @@
 /*
- * A result file that appears whole or not at all: written beside its place under
- * another name, and renamed when complete. What is not a regular file (a pipe,
+ * A result file that appears whole or not at all: written beside its place without a
+ * name, or under another one, and named when complete. What is not a regular file (a pipe,
  * /dev/stdout) is written directly.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "base/err.h"
@@ -13,7 +14,9 @@ struct sl_outfile {
     FILE *file; /* NULL: not open */
     int fd;     /* below it */
     int error;  /* of the first write that failed */
-    char *path, *aside; /* aside NULL: written directly */
+    char *path, *aside; /* aside NULL: nameless, or written directly */
+    bool is_nameless;
+    char fd_path[32];   /* nameless: a name for it while it is open */
 };
 
 /* Errors name the path. out must stay where it is until commit or done. */

@@ -6,7 +6,8 @@
 #include "base/jsonwriter.h"
 #include "cli/generate.h"
 
-/* One line to stderr: tokens, tokens per second, GB/s of weights, memory, seed. */
+/* To stderr: a line on tokens, tokens per second, GB/s of weights, memory, seed; streaming,
+ * one on experts and one on guesses and the cache. */
 void sl_stats_print(const struct sl_generate_stats *stats, uint64_t seed);
 
 /* The same as members of the object that is being written. */

@@ -1,0 +1,573 @@
+/*
+ * sluice plan: where the memory would go for a row of budgets, and how fast each would be.
+ * Reads the head of a file alone, so a file cut after its tensor table will do.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/jsonwriter.h"
+#include "base/memory.h"
+#include "cli/command.h"
+#include "cli/forecast.h"
+#include "cli/machine.h"
+#include "cli/options.h"
+#include "cli/report.h"
+#include "experts/placement.h"
+#include "loader/gguf.h"
+
+#define MIB ((uint64_t)1 << 20)
+#define GIB ((uint64_t)1 << 30)
+#define BUDGETS_MAX 24u
+#define CTX_STEP 1024u
+
+enum {
+    KEY_JSON = 512,
+    KEY_RAM,
+    KEY_MEASURE,
+    KEY_NO_MEASURE,
+    KEY_DISK,
+    KEY_MEMORY,
+};
+
+struct plan_args {
+    struct sl_model_args model;
+    struct sl_session_args session;
+    uint64_t budgets[BUDGETS_MAX];
+    uint32_t n_budgets;
+    enum sl_machine_mode mode;
+    double disk, memory; /* given, bytes per second; 0: not */
+    bool json;
+};
+
+struct plan_cmd {
+    struct plan_args *args;
+    struct sl_gguf *gguf;
+    struct sl_hparams hp;
+    struct sl_weights weights;
+    struct sl_plan_in in;
+    struct sl_forecast_in forecast;
+    struct sl_machine machine;
+    struct sl_diag disk_diag; /* why the disk was not measured, or "" */
+    struct sl_forecast here;  /* with --ram auto */
+    int here_error;
+    struct sl_diag here_diag;
+    struct sl_plan bounds;    /* min_bytes and resident_bytes */
+    uint64_t free_bytes;      /* from here on streaming costs nothing */
+    uint64_t kv_step_bytes;   /* of CTX_STEP more positions */
+    bool is_head_only;        /* the file ends before its tensors do */
+};
+
+/* Sizes and the words auto and min, separated by commas. */
+static void parse_budgets(struct plan_args *args, const char *list, struct argp_state *state)
+{
+    args->n_budgets = 0;
+    for (const char *from = list; ; ) {
+        size_t len = strcspn(from, ",");
+        uint64_t bytes = 0;
+
+        if (len == 3 && !strncmp(from, "min", len))
+            bytes = SLUICE_RAM_MIN;
+        else if (len != 4 || strncmp(from, "auto", len) != 0)
+            if (!sl_options_parse_size(from, len, &bytes) || bytes < MIB)
+                argp_error(state, "--ram: sizes as 4G,7.5G,900M expected, auto or min too, "
+                                  "found \"%s\"", list);
+        if (args->n_budgets == BUDGETS_MAX)
+            argp_error(state, "--ram: at most %u sizes", BUDGETS_MAX);
+        args->budgets[args->n_budgets++] = bytes;
+        if (!from[len])
+            break;
+        from += len + 1;
+    }
+}
+
+static double parse_rate(const char *name, const char *arg, struct argp_state *state)
+{
+    char *end;
+    double value = strtod(arg, &end);
+
+    if (end == arg || *end || !(value >= 0.001 && value <= 1e5))
+        argp_error(state, "%s: GB/s expected, found \"%s\"", name, arg);
+    return value * 1e9;
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct plan_args *args = state->input;
+
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &args->session;
+        state->child_inputs[1] = &args->model;
+        break;
+    case KEY_JSON: args->json = true; break;
+    case KEY_RAM: parse_budgets(args, arg, state); break;
+    case KEY_MEASURE: args->mode = SL_MACHINE_ANEW; break;
+    case KEY_NO_MEASURE: args->mode = SL_MACHINE_NEVER; break;
+    case KEY_DISK: args->disk = parse_rate("--disk", arg, state); break;
+    case KEY_MEMORY: args->memory = parse_rate("--memory", arg, state); break;
+    case ARGP_KEY_ARG:
+        if (state->arg_num > 0)
+            argp_error(state, "too many arguments");
+        args->model.path = arg;
+        break;
+    case ARGP_KEY_END:
+        if (!args->model.path)
+            argp_error(state, "no model given");
+        break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static const struct argp_option options[] = {
+    {"ram", KEY_RAM, "LIST", 0, "Budgets: sizes as 4G,7.5G,900M, also min and auto", 0},
+    {"measure", KEY_MEASURE, NULL, 0, "Measure memory and disk anew", 0},
+    {"no-measure", KEY_NO_MEASURE, NULL, 0, "Measure nothing, use what was measured before", 0},
+    {"disk", KEY_DISK, "GB/S", 0, "Take this for the speed of the disk", 0},
+    {"memory", KEY_MEMORY, "GB/S", 0, "Take this for the speed of memory", 0},
+    {"json", KEY_JSON, NULL, 0, "Print one JSON object", 0},
+    {0},
+};
+
+static const struct argp_child children[] = {
+    {&sl_options_session, 0, "Session:", 1},
+    {&sl_options_model, 0, "Machine:", 2},
+    {0},
+};
+
+static const struct argp argp = {
+    .options = options,
+    .parser = parse,
+    .args_doc = "MODEL",
+    .doc = "Print where memory would go for budgets of --ram, and how fast each would be.\v"
+           "MODEL is a GGUF file, or the first megabytes of one (with its tensor table), as "
+           "curl -r 0-8388607 gives them. Memory and disk are measured once, in about three "
+           "seconds, and kept for 30 days.",
+    .children = children,
+};
+
+static int count_threads(uint32_t n_asked, uint32_t *ret_n, struct sl_diag *diag)
+{
+    struct sl_placement placement = {0};
+    struct sl_topology *topo;
+    int r = sl_topology_open(&topo, diag);
+
+    if (r < 0)
+        return r;
+    r = sl_placement_plan(&placement, topo, n_asked, diag);
+    *ret_n = placement.n_threads;
+    sl_placement_done(&placement);
+    sl_topology_close(topo);
+    return r;
+}
+
+/* Bytes before the first tensor, of all parts. */
+static uint64_t metadata_bytes(const struct sl_gguf *gguf)
+{
+    uint64_t total = 0;
+
+    for (uint32_t split = 0; split < sl_gguf_n_splits(gguf); split++) {
+        uint64_t first = sl_mapping_bytes(sl_gguf_mapping(gguf, split));
+
+        for (uint32_t i = 0; i < sl_gguf_n_tensors(gguf); i++) {
+            const struct sl_gguf_tensor *t = sl_gguf_tensor_at(gguf, i);
+
+            if (t->split == split && t->file_off < first)
+                first = t->file_off;
+        }
+        total += first;
+    }
+    return total;
+}
+
+static bool is_cut(const struct sl_gguf *gguf)
+{
+    for (uint32_t i = 0; i < sl_gguf_n_tensors(gguf); i++) {
+        const struct sl_gguf_tensor *t = sl_gguf_tensor_at(gguf, i);
+
+        if (t->file_off + t->bytes > sl_mapping_bytes(sl_gguf_mapping(gguf, t->split)))
+            return true;
+    }
+    return false;
+}
+
+static int read_shape(struct plan_cmd *cmd, struct sl_diag *diag)
+{
+    const char *path = cmd->args->model.path;
+    int r = sl_gguf_open(&cmd->gguf, path, SL_GGUF_HEADLESS, diag);
+
+    if (r < 0)
+        return r;
+    r = sl_hparams_read(&cmd->hp, cmd->gguf, diag);
+    if (r == 0)
+        r = sl_weights_init(&cmd->weights, &cmd->hp, cmd->gguf, diag);
+    if (r < 0)
+        return sl_diag_prefix(diag, r, "%s", path);
+    cmd->is_head_only = is_cut(cmd->gguf);
+    cmd->in = (struct sl_plan_in){
+        .hp = &cmd->hp,
+        .weights = &cmd->weights,
+        .session = cmd->args->session.opts,
+        .available_bytes = sl_memory_available(""),
+        .metadata_bytes = metadata_bytes(cmd->gguf),
+    };
+    cmd->in.session.n_seq_max = 1; /* as run and chat have it */
+    for (uint32_t i = 0; i < sl_gguf_n_tensors(cmd->gguf); i++)
+        cmd->in.weight_bytes += sl_gguf_tensor_at(cmd->gguf, i)->bytes;
+    return count_threads(cmd->args->model.opts.n_threads, &cmd->in.n_workers, diag);
+}
+
+static int measure(struct plan_cmd *cmd, struct sl_diag *diag)
+{
+    struct plan_args *args = cmd->args;
+    int r;
+
+    if (args->disk > 0.0 && args->memory > 0.0 && args->mode == SL_MACHINE_KEPT)
+        args->mode = SL_MACHINE_NEVER;
+    r = sl_machine_get(&cmd->machine, args->model.path, cmd->in.n_workers, args->mode,
+                       &cmd->disk_diag);
+    if (r < 0)
+        return sl_diag_set(diag, r, "%s", cmd->disk_diag.text);
+    cmd->forecast = (struct sl_forecast_in){
+        .plan = &cmd->in,
+        .memory_bytes_per_s = args->memory > 0.0 ? args->memory : cmd->machine.memory_bytes_per_s,
+        .disk_bytes_per_s = args->disk > 0.0 ? args->disk : cmd->machine.disk_bytes_per_s,
+    };
+    return 0;
+}
+
+/* What does not depend on a budget. */
+static int find_bounds(struct plan_cmd *cmd, struct sl_diag *diag)
+{
+    struct sl_plan_in in = cmd->in;
+    struct sl_plan longer;
+    uint64_t kv;
+    int r;
+
+    cmd->here_error = sl_forecast_make(&cmd->here, &cmd->forecast, 0, SLUICE_RESIDENCY_AUTO,
+                                       &cmd->here_diag);
+    /* what the model needs is not a question of what this machine has */
+    cmd->in.available_bytes = in.available_bytes = UINT64_MAX;
+    in.ram_bytes = SLUICE_RAM_MIN;
+    r = sl_plan_make(&cmd->bounds, &in, diag);
+    if (r < 0)
+        return r;
+    cmd->free_bytes = sl_forecast_free(&cmd->forecast);
+    kv = cmd->bounds.kv_bytes;
+    in.session.n_ctx = cmd->bounds.session.n_ctx + CTX_STEP;
+    if (sl_plan_make(&longer, &in, NULL) < 0) { /* that is the longest: count downwards */
+        if (cmd->bounds.session.n_ctx <= CTX_STEP)
+            return 0;
+        in.session.n_ctx = cmd->bounds.session.n_ctx - CTX_STEP;
+        r = sl_plan_make(&longer, &in, diag);
+        kv = longer.kv_bytes;
+        longer.kv_bytes = cmd->bounds.kv_bytes;
+    }
+    cmd->kv_step_bytes = longer.kv_bytes - kv;
+    return r;
+}
+
+/* A size with the unit that suits it, in powers of 1024. */
+static const char *size_text(char buf[16], uint64_t bytes)
+{
+    double value = (double)bytes;
+    const char *unit = "B";
+
+    if (bytes >= GIB) {
+        value /= (double)GIB;
+        unit = "GiB";
+    } else if (bytes >= MIB) {
+        value /= (double)MIB;
+        unit = "MiB";
+    } else if (bytes >= 1024) {
+        value /= 1024.0;
+        unit = "KiB";
+    }
+    (void)snprintf(buf, 16, "%.*f %s", value < 10.0 ? 2 : value < 100.0 ? 1 : 0, value, unit);
+    return buf;
+}
+
+/* As it would be given to --ram. */
+static const char *ram_text(char buf[16], uint64_t bytes)
+{
+    if (bytes % GIB == 0)
+        (void)snprintf(buf, 16, "%" PRIu64 "G", bytes / GIB);
+    else if (bytes % (GIB / 2) == 0)
+        (void)snprintf(buf, 16, "%.1fG", (double)bytes / (double)GIB);
+    else
+        (void)snprintf(buf, 16, "%" PRIu64 "M", (bytes + MIB - 1) / MIB);
+    return buf;
+}
+
+static void print_head(const struct plan_cmd *cmd)
+{
+    const struct sl_hparams *hp = &cmd->hp;
+    const struct sl_plan *b = &cmd->bounds;
+    char a[16], c[16];
+
+    printf("model      %s%s\n", cmd->args->model.path,
+           cmd->is_head_only ? " (its head alone is here)" : "");
+    printf("weights    %s", size_text(a, cmd->in.weight_bytes));
+    if (b->expert_bytes)
+        printf(": %s of experts (%" PRIu32 " in each of %" PRIu32 " layers, %" PRIu32
+               " used), %s for every token",
+               size_text(a, b->expert_bytes), hp->n_experts, hp->n_layers - hp->n_dense,
+               hp->n_experts_used, size_text(c, b->shared_bytes));
+    printf("\ncontext    %" PRIu32 " tokens take %s", b->session.n_ctx,
+           size_text(a, b->kv_bytes));
+    if (cmd->kv_step_bytes)
+        printf("; every %u more take %s", CTX_STEP, size_text(a, cmd->kv_step_bytes));
+    printf("\nmemory     ");
+    if (cmd->forecast.memory_bytes_per_s > 0.0)
+        printf("%.1f GB/s with %" PRIu32 " threads", cmd->forecast.memory_bytes_per_s * 1e-9,
+               cmd->in.n_workers);
+    else
+        printf("speed not measured");
+    printf("%s\ndisk       ", cmd->args->memory > 0.0 ? " (given)" : "");
+    if (cmd->args->disk > 0.0)
+        printf("%.2f GB/s (given)\n", cmd->args->disk * 1e-9);
+    else if (cmd->machine.disk_bytes_per_s > 0.0)
+        printf("%.2f GB/s, direct, device %s, measured %.10s\n",
+               cmd->machine.disk_bytes_per_s * 1e-9, cmd->machine.device, cmd->machine.date);
+    else
+        printf("not measured%s%s; --disk GB/S says it\n", cmd->disk_diag.text[0] ? ": " : "",
+               cmd->disk_diag.text);
+}
+
+static void print_row(const struct plan_cmd *cmd, uint64_t budget, const struct sl_forecast *f)
+{
+    const struct sl_plan *p = &f->plan;
+    char ram[16], weights[16], kv[16], rest[16], cache[16], read[16];
+
+    printf("%8s  %-9s %10s %10s %10s ", budget ? ram_text(ram, p->ram_bytes) : "auto",
+           p->is_streaming ? "streaming" : "resident",
+           size_text(weights, p->is_streaming ? p->shared_bytes : cmd->in.weight_bytes),
+           size_text(kv, p->kv_bytes), size_text(rest, p->scratch_bytes + p->overhead_bytes));
+    if (p->is_streaming)
+        printf("%10s %6.1f %% %10s", size_text(cache, p->cache_bytes), 100.0 * f->hit_share,
+               size_text(read, (uint64_t)f->read_bytes));
+    else
+        printf("%10s %8s %10s", "", "", "");
+    if (f->seconds > 0.0)
+        printf(" %9.*f", f->seconds > 0.1 ? 2 : 1, 1.0 / f->seconds);
+    else
+        printf(" %9s", "?");
+    printf("\n");
+}
+
+static void print_table(const struct plan_cmd *cmd, const uint64_t *budgets, uint32_t n)
+{
+    struct sl_forecast f;
+    struct sl_diag diag;
+    char text[16];
+
+    printf("\n%8s  %-9s %10s %10s %10s %10s %8s %10s %9s\n", "--ram", "experts", "weights", "KV",
+           "computing", "cache", "hits", "read", "tokens/s");
+    for (uint32_t i = 0; i < n; i++) {
+        if (budgets[i] == 0 && cmd->here_error == 0)
+            print_row(cmd, 0, &cmd->here);
+        else if (budgets[i] == 0)
+            printf("%8s  too little memory is free\n", "auto");
+        else if (sl_forecast_make(&f, &cmd->forecast, budgets[i], SLUICE_RESIDENCY_AUTO, &diag) == 0)
+            print_row(cmd, budgets[i], &f);
+        else
+            printf("%8s  too small\n", ram_text(text, budgets[i]));
+    }
+}
+
+static void print_tail(const struct plan_cmd *cmd)
+{
+    const struct sl_plan *b = &cmd->bounds;
+    char a[16];
+
+    printf("\n");
+    if (b->min_bytes)
+        printf("From --ram %s on it works", ram_text(a, b->min_bytes));
+    else
+        printf("A model without experts is resident or does not run: --ram %s",
+               ram_text(a, b->resident_bytes));
+    if (b->min_bytes && cmd->free_bytes && cmd->free_bytes < b->resident_bytes)
+        printf(", from %s on waiting for the disk costs nothing", ram_text(a, cmd->free_bytes));
+    if (b->min_bytes)
+        printf(", from %s on everything is resident", ram_text(a, b->resident_bytes));
+    printf(".\n");
+    if (cmd->here_error)
+        printf("Here, without --ram: %s.\n", cmd->here_diag.text);
+    else if (cmd->here.plan.is_streaming)
+        printf("Here, without --ram: streaming, bounded by %s.\n",
+               ram_text(a, cmd->here.plan.ram_bytes / MIB * MIB));
+    else
+        printf("Here, without --ram: resident.\n");
+    if (b->min_bytes)
+        printf("Assumed: a token's experts are any, equally often; text repeats some, so hits "
+               "are more.\nToken time = shared weights at memory speed + the longer of experts "
+               "at memory speed\nand missing experts at disk speed.\n");
+}
+
+static void write_u64(struct sl_jsonwriter *w, const char *key, uint64_t value)
+{
+    sl_jsonwriter_key(w, key);
+    sl_jsonwriter_u64(w, value);
+}
+
+/* null for what is not known */
+static void write_known(struct sl_jsonwriter *w, const char *key, double value)
+{
+    sl_jsonwriter_key(w, key);
+    if (value > 0.0)
+        sl_jsonwriter_f64(w, value);
+    else
+        sl_jsonwriter_null(w);
+}
+
+static void write_string(struct sl_jsonwriter *w, const char *key, const char *value)
+{
+    sl_jsonwriter_key(w, key);
+    sl_jsonwriter_string(w, value);
+}
+
+static void write_forecast(struct sl_jsonwriter *w, const struct sl_forecast *f)
+{
+    const struct sl_plan *p = &f->plan;
+
+    write_string(w, "experts", p->is_streaming ? "streaming" : "resident");
+    write_u64(w, "ram_bytes", p->ram_bytes);
+    write_u64(w, "pinned_bytes", p->is_streaming ? p->shared_bytes : 0);
+    write_u64(w, "resident_weight_bytes",
+              p->is_streaming ? p->shared_bytes : p->shared_bytes + p->expert_bytes);
+    write_u64(w, "kv_bytes", p->kv_bytes);
+    write_u64(w, "scratch_bytes", p->scratch_bytes);
+    write_u64(w, "overhead_bytes", p->overhead_bytes);
+    write_u64(w, "cache_bytes", p->cache_bytes);
+    write_u64(w, "streamed_bytes",
+              (uint64_t)((1.0 - f->hit_share) * (double)p->expert_bytes));
+    write_u64(w, "ctx", p->session.n_ctx);
+    write_u64(w, "chunk", p->session.n_chunk);
+    sl_jsonwriter_key(w, "hit_share");
+    sl_jsonwriter_f64(w, f->hit_share);
+    sl_jsonwriter_key(w, "read_bytes_per_token");
+    sl_jsonwriter_f64(w, f->read_bytes);
+    write_known(w, "tokens_per_s", f->seconds > 0.0 ? 1.0 / f->seconds : 0.0);
+}
+
+static void write_machine(struct sl_jsonwriter *w, const struct plan_cmd *cmd)
+{
+    const struct sl_machine *m = &cmd->machine;
+
+    sl_jsonwriter_key(w, "machine");
+    sl_jsonwriter_begin_object(w);
+    write_u64(w, "threads", cmd->in.n_workers);
+    write_known(w, "memory_bytes_per_s", cmd->forecast.memory_bytes_per_s);
+    write_known(w, "disk_bytes_per_s", cmd->forecast.disk_bytes_per_s);
+    write_u64(w, "disk_read_bytes", m->disk_read_bytes);
+    write_u64(w, "disk_depth", m->disk_depth);
+    write_string(w, "device", m->device);
+    write_string(w, "date", m->date);
+    sl_jsonwriter_key(w, "measured_now");
+    sl_jsonwriter_bool(w, m->is_measured);
+    write_string(w, "disk_note", cmd->disk_diag.text);
+    sl_jsonwriter_end_object(w);
+}
+
+static int write_json(const struct plan_cmd *cmd, const uint64_t *budgets, uint32_t n)
+{
+    const struct sl_plan *b = &cmd->bounds;
+    struct sl_jsonwriter w;
+
+    sl_jsonwriter_init(&w, stdout, SL_JSONWRITER_PRETTY);
+    sl_jsonwriter_begin_object(&w);
+    write_string(&w, "path", cmd->args->model.path);
+    sl_jsonwriter_key(&w, "head_only");
+    sl_jsonwriter_bool(&w, cmd->is_head_only);
+    write_u64(&w, "weight_bytes", cmd->in.weight_bytes);
+    write_u64(&w, "expert_bytes", b->expert_bytes);
+    write_u64(&w, "shared_bytes", b->shared_bytes);
+    write_u64(&w, "token_bytes", cmd->weights.token_bytes);
+    write_u64(&w, "slot_bytes_max", b->slot_bytes_max);
+    write_u64(&w, "min_bytes", b->min_bytes);
+    write_u64(&w, "resident_bytes", b->resident_bytes);
+    sl_jsonwriter_key(&w, "free_bytes");
+    if (cmd->free_bytes)
+        sl_jsonwriter_u64(&w, cmd->free_bytes);
+    else
+        sl_jsonwriter_null(&w);
+    write_u64(&w, "kv_bytes_per_1024_tokens", cmd->kv_step_bytes);
+    write_string(&w, "assumption", "uniform");
+    write_machine(&w, cmd);
+    sl_jsonwriter_key(&w, "here");
+    sl_jsonwriter_begin_object(&w);
+    if (cmd->here_error)
+        write_string(&w, "error", cmd->here_diag.text);
+    else
+        write_forecast(&w, &cmd->here);
+    sl_jsonwriter_end_object(&w);
+    sl_jsonwriter_key(&w, "budgets");
+    sl_jsonwriter_begin_array(&w);
+    for (uint32_t i = 0; i < n; i++) {
+        struct sl_forecast f = cmd->here;
+        struct sl_diag diag = cmd->here_diag;
+        int r = cmd->here_error;
+
+        if (budgets[i])
+            r = sl_forecast_make(&f, &cmd->forecast, budgets[i], SLUICE_RESIDENCY_AUTO, &diag);
+        sl_jsonwriter_begin_object(&w);
+        write_u64(&w, "budget", budgets[i] == SLUICE_RAM_MIN ? b->min_bytes : budgets[i]);
+        if (r < 0)
+            write_string(&w, "error", diag.text);
+        else
+            write_forecast(&w, &f);
+        sl_jsonwriter_end_object(&w);
+    }
+    sl_jsonwriter_end_array(&w);
+    sl_jsonwriter_end_object(&w);
+    return sl_jsonwriter_done(&w) < 0 ? sl_report_flush() : sl_report_write("\n", 1);
+}
+
+static int run(struct plan_cmd *cmd)
+{
+    uint64_t budgets[BUDGETS_MAX];
+    uint32_t n = cmd->args->n_budgets;
+    struct sl_diag diag = {""};
+    int r;
+
+    r = read_shape(cmd, &diag);
+    if (r == 0)
+        r = measure(cmd, &diag);
+    if (r == 0)
+        r = find_bounds(cmd, &diag);
+    if (r < 0)
+        return sl_report_error("%s", diag.text[0] ? diag.text : sl_err_text(r));
+    memcpy(budgets, cmd->args->budgets, n * sizeof(*budgets));
+    if (n == 0)
+        n = sl_forecast_budgets(&cmd->bounds, budgets, BUDGETS_MAX);
+    if (cmd->args->json) {
+        r = write_json(cmd, budgets, n);
+    } else {
+        print_head(cmd);
+        print_table(cmd, budgets, n);
+        print_tail(cmd);
+        r = sl_report_flush();
+    }
+    return r == 0 || r == -EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED;
+}
+
+int sl_cmd_plan(int argc, char **argv)
+{
+    struct plan_args args = {.mode = SL_MACHINE_KEPT};
+    struct plan_cmd *cmd;
+    int code;
+
+    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    cmd = calloc(1, sizeof(*cmd));
+    if (!cmd)
+        return sl_report_error("not enough memory");
+    cmd->args = &args;
+    code = run(cmd);
+    sl_weights_done(&cmd->weights);
+    sl_gguf_close(cmd->gguf);
+    free(cmd);
+    return code;
+}
