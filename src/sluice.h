@@ -105,6 +105,7 @@ struct sluice_model_opts {
 enum {
     SLUICE_MODEL_NO_SIGBUS = 1, /* do not install the SIGBUS handler (see README) */
     SLUICE_MODEL_NO_WARM = 2,   /* do not read a cold file ahead */
+    SLUICE_MODEL_TEXT = 4,      /* vocabulary and template alone: no memory, no sessions */
 };
 
 struct sluice_model_info {

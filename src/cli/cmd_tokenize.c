@@ -186,7 +186,7 @@ static int to_text(const struct tokenize_args *args, const struct sluice_model *
 
 int sl_cmd_tokenize(int argc, char **argv)
 {
-    struct tokenize_args args = {.model.opts = {.n_threads = 1, .flags = SLUICE_MODEL_NO_WARM}};
+    struct tokenize_args args = {.model.opts = {.n_threads = 1, .flags = SLUICE_MODEL_TEXT}};
     struct sluice_model *model = NULL;
     struct sl_diag diag;
     const char *name;

@@ -350,6 +350,9 @@ static int open_all(struct sluice_model *m, const char *path, const struct sluic
     r = open_pool(m, opts->n_threads, diag);
     if (r < 0)
         return r;
+    m->is_text_only = (opts->flags & SLUICE_MODEL_TEXT) != 0;
+    if (m->is_text_only)
+        return 0;
     r = make_plan(m, opts, diag);
     if (r < 0)
         goto named;
@@ -385,7 +388,8 @@ int sluice_model_open(struct sluice_model **ret_model, const char *path,
         return sl_diag_set(diag, -EINVAL, "no model file given");
     if (!opts)
         opts = &defaults;
-    if (opts->flags & ~(uint32_t)(SLUICE_MODEL_NO_SIGBUS | SLUICE_MODEL_NO_WARM) ||
+    if (opts->flags & ~(uint32_t)(SLUICE_MODEL_NO_SIGBUS | SLUICE_MODEL_NO_WARM |
+                                  SLUICE_MODEL_TEXT) ||
         opts->cpu > SLUICE_CPU_AVX512 || opts->residency > SLUICE_RESIDENCY_STREAM ||
         opts->io > SLUICE_IO_BUFFERED || opts->predict > SLUICE_PREDICT_OFF ||
         opts->policy > SLUICE_POLICY_LFU)

@@ -26,6 +26,7 @@ struct sluice_model {
     struct sl_tokenizer *tokenizer;
     struct sl_cache *cache; /* NULL for dense models */
     struct sl_pool *pool;
+    bool is_text_only; /* SLUICE_MODEL_TEXT */
     bool is_streaming;
     struct sl_stream stream;
     struct sl_plan plan;

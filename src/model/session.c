@@ -99,6 +99,8 @@ int sluice_session_new(struct sluice_session **ret_session, struct sluice_model 
 
     if (!ret_session || !model)
         return sl_diag_set(diag, -EINVAL, "no model given");
+    if (model->is_text_only)
+        return sl_diag_set(diag, -EINVAL, "the model was opened for its text alone");
     s = calloc(1, sizeof(*s));
     if (!s)
         return sl_diag_set(diag, -ENOMEM, "not enough memory for a session");
