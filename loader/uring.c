@@ -390,7 +390,9 @@ static void registration_text(const struct uring *u, struct sl_diag *why)
                           (unsigned long long)limit.rlim_cur / 1024);
     else
         (void)sl_diag_set(why, 0, "buffers are not registered: %s",
-                          strerror(-u->table_error));
+                          !u->has_table && u->table_error == -EINVAL
+                              ? "that takes Linux 5.19"
+                              : strerror(-u->table_error));
 }
 
 static void uring_get_info(const struct sl_readback *back, struct sl_reader_info *ret_info,
