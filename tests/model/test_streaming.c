@@ -258,8 +258,8 @@ static void check_replay(struct subject *su, uint64_t *rng)
 
 static void find_budgets(struct subject *su)
 {
-    struct variant v = { .ram_bytes = SLUICE_RAM_MIN, .n_threads = 2, .n_chunk = 64 };
-    struct sluice_session_opts opts = session_opts(64);
+    struct variant v = { .ram_bytes = SLUICE_RAM_MIN, .n_threads = 3, .n_chunk = N_TOK };
+    struct sluice_session_opts opts = session_opts(N_TOK); /* the largest of all variants */
     struct sluice_model_info info;
     struct sluice_error error;
     struct sluice_model *model;
@@ -319,7 +319,7 @@ static void compute_want(struct subject *su, uint64_t *rng)
 
 static void check_model(const char *file, uint64_t *rng, uint32_t n_each, bool all_parts)
 {
-    static const uint32_t chunks[] = { 1, 1, 5, 16, 64, 100 };
+    static const uint32_t chunks[] = { 1, 1, 5, 16, 64, N_TOK };
     struct subject su = { .file = file };
     uint32_t n_runs = 0;
 
@@ -369,9 +369,9 @@ int main(int argc, char **argv)
         }
         return 0;
     }
-    check_model("models/random-moe-f32.gguf", &rng, is_quick ? 1 : 4, true);
+    check_model("models/random-moe-f32.gguf", &rng, is_quick ? 1 : 3, true);
     if (!is_quick) {
-        check_model("models/tiny-q4_k_m.gguf", &rng, 3, true);
+        check_model("models/tiny-q4_k_m.gguf", &rng, 2, true);
         check_model("models/tiny-bf16.gguf", &rng, 1, false);
     }
     return 0;
