@@ -399,7 +399,7 @@ static int open_all(struct chat *chat)
         return SL_EXIT_FAILED;
     r = sluice_session_new(&chat->session, chat->model, &chat->args->session.opts, &error);
     if (r < 0)
-        return sl_report_error("%s", error.text);
+        return sl_report_failure(error.text);
     chat->seq = sluice_seq_new(chat->session);
     return chat->seq < 0 ? sl_report_error("%s", sl_err_text(chat->seq)) : 0;
 }

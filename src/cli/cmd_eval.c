@@ -339,7 +339,7 @@ static int open_session(struct eval *e)
         return sl_report_error("%s: %zu token ids, the context has %" PRIu32, e->args->tokens,
                                e->n_ids, opts->n_ctx);
     r = sluice_session_new(&e->session, e->model, opts, &error);
-    return r < 0 ? sl_report_error("%s", error.text) : 0;
+    return r < 0 ? sl_report_failure(error.text) : 0;
 }
 
 static int run_all(struct eval *e)

@@ -13,6 +13,7 @@
 #include "cli/metadata.h"
 #include "cli/options.h"
 #include "cli/report.h"
+#include "cli/units.h"
 #include "experts/placement.h"
 #include "model/engine.h"
 
@@ -146,6 +147,51 @@ static void print_machine(const struct info *info)
     printf("\n");
 }
 
+/* Lines of text as one, with a separator. */
+static void print_lines(const char *lines, const char *separator)
+{
+    while (*lines) {
+        size_t len = strcspn(lines, "\n");
+
+        printf("%.*s", (int)len, lines);
+        lines += len + (lines[len] == '\n');
+        if (*lines)
+            printf("%s", separator);
+    }
+    printf("\n");
+}
+
+/* What a session of defaults would find. */
+static void print_memory(const struct info *info)
+{
+    const struct sluice_model_info *m = &info->model_info;
+    const struct sl_plan *p = &info->model->plan;
+    char a[SL_UNITS_BYTES], b[SL_UNITS_BYTES];
+
+    if (!m->is_streaming) {
+        printf("memory        resident: %s of weights", sl_units_size(a, m->weight_bytes));
+        printf(", a context of %" PRIu32 " takes %s, computing %s\n", p->session.n_ctx,
+               sl_units_size(a, p->kv_bytes), sl_units_size(b, p->scratch_bytes));
+        if (p->min_bytes)
+            printf("              with less, experts stream: from --ram %s on\n",
+                   sl_units_ram(a, p->min_bytes));
+        return;
+    }
+    printf("memory        streaming within %s: ", sl_units_size(a, m->ram_bytes));
+    printf("%s of experts in a cache of %s\n", sl_units_size(a, p->expert_bytes),
+           sl_units_size(b, p->cache_bytes));
+    printf("              %s pinned, %s; ", sl_units_size(a, m->pinned_bytes),
+           m->locked_bytes >= m->pinned_bytes ? "locked" :
+           m->locked_bytes ? "partly locked" : "not locked");
+    printf("a context of %" PRIu32 " takes %s, ", p->session.n_ctx, sl_units_size(a, p->kv_bytes));
+    printf("computing %s\n", sl_units_size(a, p->scratch_bytes));
+    printf("reading       %s\n", m->io);
+    if (m->notes && m->notes[0]) {
+        printf("notes         ");
+        print_lines(m->notes, "\n              ");
+    }
+}
+
 static void print_tensors(const struct info *info)
 {
     printf("\n%-12s %-8s %8s %14s\n", "tensors", "type", "number", "bytes");
@@ -248,6 +294,29 @@ static void write_machine(struct sl_jsonwriter *w, const struct info *info)
     sl_jsonwriter_end_object(w);
 }
 
+static void write_memory(struct sl_jsonwriter *w, const struct info *info)
+{
+    const struct sluice_model_info *m = &info->model_info;
+    const struct sl_plan *p = &info->model->plan;
+
+    sl_jsonwriter_key(w, "memory");
+    sl_jsonwriter_begin_object(w);
+    write_string(w, "experts", m->is_streaming ? "streaming" : "resident");
+    write_u64(w, "ram_bytes", m->ram_bytes);
+    write_u64(w, "pinned_bytes", m->pinned_bytes);
+    write_u64(w, "locked_bytes", m->locked_bytes);
+    write_u64(w, "cache_bytes", p->cache_bytes);
+    write_u64(w, "kv_bytes", p->kv_bytes);
+    write_u64(w, "scratch_bytes", p->scratch_bytes);
+    write_u64(w, "overhead_bytes", p->overhead_bytes);
+    write_u64(w, "ctx", p->session.n_ctx);
+    write_u64(w, "min_bytes", p->min_bytes);
+    write_u64(w, "resident_bytes", p->resident_bytes);
+    write_string(w, "io", m->io ? m->io : "");
+    write_string(w, "notes", m->notes ? m->notes : "");
+    sl_jsonwriter_end_object(w);
+}
+
 static void write_tensors(struct sl_jsonwriter *w, const struct info *info)
 {
     sl_jsonwriter_key(w, "tensors");
@@ -275,6 +344,7 @@ static int write_json(const struct info *info)
     sl_jsonwriter_begin_object(&w);
     write_model(&w, info);
     write_machine(&w, info);
+    write_memory(&w, info);
     write_tensors(&w, info);
     sl_jsonwriter_key(&w, "metadata");
     sl_jsonwriter_begin_object(&w);
@@ -324,6 +394,7 @@ int sl_cmd_info(int argc, char **argv)
         } else {
             print_model(info);
             print_machine(info);
+            print_memory(info);
             print_tensors(info);
             print_metadata(info);
         }

@@ -272,7 +272,7 @@ static int run_all(struct perplexity_args *args, struct sluice_model *model, int
                                "needed (--ctx makes windows smaller)", n, 2 * (size_t)n_ctx);
     r = sluice_session_new(&session, model, &args->session.opts, &error);
     if (r < 0)
-        return sl_report_error("%s", error.text);
+        return sl_report_failure(error.text);
     sl_interrupt_set_session(session);
     r = score_all(args, model, session, ids, n / n_ctx);
     sl_interrupt_set_session(NULL);

@@ -15,11 +15,12 @@
 #include "cli/machine.h"
 #include "cli/options.h"
 #include "cli/report.h"
+#include "cli/units.h"
 #include "experts/placement.h"
 #include "loader/gguf.h"
+#include "loader/pack.h"
 
 #define MIB ((uint64_t)1 << 20)
-#define GIB ((uint64_t)1 << 30)
 #define BUDGETS_MAX 24u
 #define CTX_STEP 1024u
 
@@ -44,7 +45,8 @@ struct plan_args {
 
 struct plan_cmd {
     struct plan_args *args;
-    struct sl_gguf *gguf;
+    struct sl_pack *pack; /* NULL: a GGUF file */
+    struct sl_gguf *gguf; /* owned, or the pack's */
     struct sl_hparams hp;
     struct sl_weights weights;
     struct sl_plan_in in;
@@ -58,6 +60,7 @@ struct plan_cmd {
     uint64_t free_bytes;      /* from here on streaming costs nothing */
     uint64_t kv_step_bytes;   /* of CTX_STEP more positions */
     bool is_head_only;        /* the file ends before its tensors do */
+    uint64_t stored_bytes;    /* of all experts in a pack; 0: as in memory */
 };
 
 /* Sizes and the words auto and min, separated by commas. */
@@ -164,21 +167,25 @@ static int count_threads(uint32_t n_asked, uint32_t *ret_n, struct sl_diag *diag
     return r;
 }
 
-/* Bytes before the first tensor, of all parts. */
+/* Bytes beside the tensors, of all parts of a GGUF file that may be cut: as the engine
+ * finds them in whole ones. */
 static uint64_t metadata_bytes(const struct sl_gguf *gguf)
 {
     uint64_t total = 0;
 
     for (uint32_t split = 0; split < sl_gguf_n_splits(gguf); split++) {
-        uint64_t first = sl_mapping_bytes(sl_gguf_mapping(gguf, split));
+        uint64_t end = 0, tensors = 0;
 
         for (uint32_t i = 0; i < sl_gguf_n_tensors(gguf); i++) {
             const struct sl_gguf_tensor *t = sl_gguf_tensor_at(gguf, i);
 
-            if (t->split == split && t->file_off < first)
-                first = t->file_off;
+            if (t->split != split)
+                continue;
+            tensors += t->bytes;
+            if (t->file_off + t->bytes > end)
+                end = t->file_off + t->bytes;
         }
-        total += first;
+        total += end > tensors ? end - tensors : 0; /* they may overlap in a bad file */
     }
     return total;
 }
@@ -194,10 +201,48 @@ static bool is_cut(const struct sl_gguf *gguf)
     return false;
 }
 
-static int read_shape(struct plan_cmd *cmd, struct sl_diag *diag)
+/* What experts take in the file, and whether all of them are there. */
+static uint64_t stored_bytes(const struct sl_pack *pack, bool *ret_is_cut)
+{
+    uint64_t file_bytes = sl_mapping_bytes(sl_pack_mapping(pack));
+    uint64_t total = 0;
+
+    for (uint32_t i = 0; i < sl_pack_n_layers(pack); i++) {
+        const struct sl_pack_layer *l = sl_pack_layer_at(pack, i);
+
+        for (uint32_t j = 0; j < l->n_experts * SL_PACK_PARTS; j++) {
+            total += l->parts[j].bytes;
+            *ret_is_cut |= l->parts[j].off + l->parts[j].bytes > file_bytes;
+        }
+    }
+    return total;
+}
+
+static int open_file(struct plan_cmd *cmd, struct sl_diag *diag)
 {
     const char *path = cmd->args->model.path;
-    int r = sl_gguf_open(&cmd->gguf, path, SL_GGUF_HEADLESS, diag);
+    int r;
+
+    if (!sl_pack_detect(path)) {
+        r = sl_gguf_open(&cmd->gguf, path, SL_GGUF_HEADLESS, diag);
+        if (r < 0)
+            return r;
+        cmd->is_head_only = is_cut(cmd->gguf);
+        cmd->in.metadata_bytes = metadata_bytes(cmd->gguf);
+        return 0;
+    }
+    r = sl_pack_open(&cmd->pack, path, SL_PACK_HEADLESS, diag);
+    if (r < 0)
+        return r;
+    cmd->gguf = sl_pack_gguf(cmd->pack);
+    cmd->in.metadata_bytes = sl_pack_meta_bytes(cmd->pack);
+    cmd->stored_bytes = stored_bytes(cmd->pack, &cmd->is_head_only);
+    return 0;
+}
+
+static int read_shape(struct plan_cmd *cmd, struct sl_diag *diag)
+{
+    int r = open_file(cmd, diag);
 
     if (r < 0)
         return r;
@@ -205,15 +250,11 @@ static int read_shape(struct plan_cmd *cmd, struct sl_diag *diag)
     if (r == 0)
         r = sl_weights_init(&cmd->weights, &cmd->hp, cmd->gguf, diag);
     if (r < 0)
-        return sl_diag_prefix(diag, r, "%s", path);
-    cmd->is_head_only = is_cut(cmd->gguf);
-    cmd->in = (struct sl_plan_in){
-        .hp = &cmd->hp,
-        .weights = &cmd->weights,
-        .session = cmd->args->session.opts,
-        .available_bytes = sl_memory_available(""),
-        .metadata_bytes = metadata_bytes(cmd->gguf),
-    };
+        return sl_diag_prefix(diag, r, "%s", cmd->args->model.path);
+    cmd->in.hp = &cmd->hp;
+    cmd->in.weights = &cmd->weights;
+    cmd->in.available_bytes = sl_memory_available("");
+    cmd->in.session = cmd->args->session.opts;
     cmd->in.session.n_seq_max = 1; /* as run and chat have it */
     for (uint32_t i = 0; i < sl_gguf_n_tensors(cmd->gguf); i++)
         cmd->in.weight_bytes += sl_gguf_tensor_at(cmd->gguf, i)->bytes;
@@ -234,6 +275,7 @@ static int measure(struct plan_cmd *cmd, struct sl_diag *diag)
     cmd->forecast = (struct sl_forecast_in){
         .plan = &cmd->in,
         .memory_bytes_per_s = args->memory > 0.0 ? args->memory : cmd->machine.memory_bytes_per_s,
+        .stored_bytes = cmd->stored_bytes,
         .disk_bytes_per_s = args->disk > 0.0 ? args->disk : cmd->machine.disk_bytes_per_s,
     };
     return 0;
@@ -270,56 +312,24 @@ static int find_bounds(struct plan_cmd *cmd, struct sl_diag *diag)
     return r;
 }
 
-/* A size with the unit that suits it, in powers of 1024. */
-static const char *size_text(char buf[16], uint64_t bytes)
-{
-    double value = (double)bytes;
-    const char *unit = "B";
-
-    if (bytes >= GIB) {
-        value /= (double)GIB;
-        unit = "GiB";
-    } else if (bytes >= MIB) {
-        value /= (double)MIB;
-        unit = "MiB";
-    } else if (bytes >= 1024) {
-        value /= 1024.0;
-        unit = "KiB";
-    }
-    (void)snprintf(buf, 16, "%.*f %s", value < 10.0 ? 2 : value < 100.0 ? 1 : 0, value, unit);
-    return buf;
-}
-
-/* As it would be given to --ram. */
-static const char *ram_text(char buf[16], uint64_t bytes)
-{
-    if (bytes % GIB == 0)
-        (void)snprintf(buf, 16, "%" PRIu64 "G", bytes / GIB);
-    else if (bytes % (GIB / 2) == 0)
-        (void)snprintf(buf, 16, "%.1fG", (double)bytes / (double)GIB);
-    else
-        (void)snprintf(buf, 16, "%" PRIu64 "M", (bytes + MIB - 1) / MIB);
-    return buf;
-}
-
 static void print_head(const struct plan_cmd *cmd)
 {
     const struct sl_hparams *hp = &cmd->hp;
     const struct sl_plan *b = &cmd->bounds;
-    char a[16], c[16];
+    char a[SL_UNITS_BYTES], c[SL_UNITS_BYTES];
 
     printf("model      %s%s\n", cmd->args->model.path,
            cmd->is_head_only ? " (its head alone is here)" : "");
-    printf("weights    %s", size_text(a, cmd->in.weight_bytes));
+    printf("weights    %s", sl_units_size(a, cmd->in.weight_bytes));
     if (b->expert_bytes)
         printf(": %s of experts (%" PRIu32 " in each of %" PRIu32 " layers, %" PRIu32
                " used), %s for every token",
-               size_text(a, b->expert_bytes), hp->n_experts, hp->n_layers - hp->n_dense,
-               hp->n_experts_used, size_text(c, b->shared_bytes));
+               sl_units_size(a, b->expert_bytes), hp->n_experts, hp->n_layers - hp->n_dense,
+               hp->n_experts_used, sl_units_size(c, b->shared_bytes));
     printf("\ncontext    %" PRIu32 " tokens take %s", b->session.n_ctx,
-           size_text(a, b->kv_bytes));
+           sl_units_size(a, b->kv_bytes));
     if (cmd->kv_step_bytes)
-        printf("; every %u more take %s", CTX_STEP, size_text(a, cmd->kv_step_bytes));
+        printf("; every %u more take %s", CTX_STEP, sl_units_size(a, cmd->kv_step_bytes));
     printf("\nmemory     ");
     if (cmd->forecast.memory_bytes_per_s > 0.0)
         printf("%.1f GB/s with %" PRIu32 " threads", cmd->forecast.memory_bytes_per_s * 1e-9,
@@ -340,15 +350,15 @@ static void print_head(const struct plan_cmd *cmd)
 static void print_row(const struct plan_cmd *cmd, uint64_t budget, const struct sl_forecast *f)
 {
     const struct sl_plan *p = &f->plan;
-    char ram[16], weights[16], kv[16], rest[16], cache[16], read[16];
+    char ram[SL_UNITS_BYTES], weights[SL_UNITS_BYTES], kv[SL_UNITS_BYTES], rest[SL_UNITS_BYTES], cache[SL_UNITS_BYTES], read[SL_UNITS_BYTES];
 
-    printf("%8s  %-9s %10s %10s %10s ", budget ? ram_text(ram, p->ram_bytes) : "auto",
+    printf("%8s  %-9s %10s %10s %10s ", budget ? sl_units_ram(ram, p->ram_bytes) : "auto",
            p->is_streaming ? "streaming" : "resident",
-           size_text(weights, p->is_streaming ? p->shared_bytes : cmd->in.weight_bytes),
-           size_text(kv, p->kv_bytes), size_text(rest, p->scratch_bytes + p->overhead_bytes));
+           sl_units_size(weights, p->is_streaming ? p->shared_bytes : cmd->in.weight_bytes),
+           sl_units_size(kv, p->kv_bytes), sl_units_size(rest, p->scratch_bytes + p->overhead_bytes));
     if (p->is_streaming)
-        printf("%10s %6.1f %% %10s", size_text(cache, p->cache_bytes), 100.0 * f->hit_share,
-               size_text(read, (uint64_t)f->read_bytes));
+        printf("%10s %6.1f %% %10s", sl_units_size(cache, p->cache_bytes), 100.0 * f->hit_share,
+               sl_units_size(read, (uint64_t)f->read_bytes));
     else
         printf("%10s %8s %10s", "", "", "");
     if (f->seconds > 0.0)
@@ -362,7 +372,7 @@ static void print_table(const struct plan_cmd *cmd, const uint64_t *budgets, uin
 {
     struct sl_forecast f;
     struct sl_diag diag;
-    char text[16];
+    char text[SL_UNITS_BYTES];
 
     printf("\n%8s  %-9s %10s %10s %10s %10s %8s %10s %9s\n", "--ram", "experts", "weights", "KV",
            "computing", "cache", "hits", "read", "tokens/s");
@@ -374,31 +384,31 @@ static void print_table(const struct plan_cmd *cmd, const uint64_t *budgets, uin
         else if (sl_forecast_make(&f, &cmd->forecast, budgets[i], SLUICE_RESIDENCY_AUTO, &diag) == 0)
             print_row(cmd, budgets[i], &f);
         else
-            printf("%8s  too small\n", ram_text(text, budgets[i]));
+            printf("%8s  too small\n", sl_units_ram(text, budgets[i]));
     }
 }
 
 static void print_tail(const struct plan_cmd *cmd)
 {
     const struct sl_plan *b = &cmd->bounds;
-    char a[16];
+    char a[SL_UNITS_BYTES];
 
     printf("\n");
     if (b->min_bytes)
-        printf("From --ram %s on it works", ram_text(a, b->min_bytes));
+        printf("From --ram %s on it works", sl_units_ram(a, b->min_bytes));
     else
         printf("A model without experts is resident or does not run: --ram %s",
-               ram_text(a, b->resident_bytes));
+               sl_units_ram(a, b->resident_bytes));
     if (b->min_bytes && cmd->free_bytes && cmd->free_bytes < b->resident_bytes)
-        printf(", from %s on waiting for the disk costs nothing", ram_text(a, cmd->free_bytes));
+        printf(", from %s on waiting for the disk costs nothing", sl_units_ram(a, cmd->free_bytes));
     if (b->min_bytes)
-        printf(", from %s on everything is resident", ram_text(a, b->resident_bytes));
+        printf(", from %s on everything is resident", sl_units_ram(a, b->resident_bytes));
     printf(".\n");
     if (cmd->here_error)
         printf("Here, without --ram: %s.\n", cmd->here_diag.text);
     else if (cmd->here.plan.is_streaming)
         printf("Here, without --ram: streaming, bounded by %s.\n",
-               ram_text(a, cmd->here.plan.ram_bytes / MIB * MIB));
+               sl_units_ram(a, cmd->here.plan.ram_bytes / MIB * MIB));
     else
         printf("Here, without --ram: resident.\n");
     if (b->min_bytes)
@@ -567,7 +577,10 @@ int sl_cmd_plan(int argc, char **argv)
     cmd->args = &args;
     code = run(cmd);
     sl_weights_done(&cmd->weights);
-    sl_gguf_close(cmd->gguf);
+    if (cmd->pack)
+        sl_pack_close(cmd->pack);
+    else
+        sl_gguf_close(cmd->gguf);
     free(cmd);
     return code;
 }

@@ -298,7 +298,7 @@ static int run_all(struct run *run)
         return r;
     r = sluice_session_new(&run->session, run->model, &run->args->session.opts, &error);
     if (r < 0)
-        return sl_report_error("%s", error.text);
+        return sl_report_failure(error.text);
     return answer(run);
 }
 

@@ -35,6 +35,8 @@ int sl_forecast_make(struct sl_forecast *ret, const struct sl_forecast_in *in, u
     if (f.plan.is_streaming)
         f.hit_share = (double)f.plan.cache_bytes / (double)f.plan.cache_all_bytes;
     f.read_bytes = (1.0 - f.hit_share) * experts;
+    if (in->stored_bytes && f.plan.expert_bytes)
+        f.read_bytes *= (double)in->stored_bytes / (double)f.plan.expert_bytes;
     if (in->memory_bytes_per_s > 0.0 && (in->disk_bytes_per_s > 0.0 || f.read_bytes <= 0.0)) {
         compute = experts / in->memory_bytes_per_s;
         reading = f.read_bytes > 0.0 ? f.read_bytes / in->disk_bytes_per_s : 0.0;

@@ -17,6 +17,7 @@
 struct sl_forecast_in {
     const struct sl_plan_in *plan; /* but for ram_bytes and residency */
     double memory_bytes_per_s, disk_bytes_per_s; /* 0: not known */
+    uint64_t stored_bytes; /* of all experts in the file; 0: as many as in memory */
 };
 
 struct sl_forecast {

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -238,18 +237,6 @@ static void print_notes(const char *notes)
     }
 }
 
-/* The way out stands on a line of its own. */
-static int report_refusal(const char *text)
-{
-    const char *way = strstr(text, "; smallest that works: ");
-
-    if (!way)
-        return sl_report_error("%s", text);
-    (void)sl_report_error("%.*s", (int)(way - text), text);
-    fprintf(stderr, "%s\n", way + 2);
-    return SL_EXIT_FAILED;
-}
-
 int sl_options_open_model(struct sl_model_args *args, const struct sluice_session_opts *session,
                           struct sluice_model **ret_model)
 {
@@ -267,7 +254,7 @@ int sl_options_open_model(struct sl_model_args *args, const struct sluice_sessio
     if (r < 0 && sl_interrupt_is_set())
         return SL_EXIT_INTERRUPTED;
     if (r < 0)
-        return report_refusal(error.text);
+        return sl_report_failure(error.text);
     sluice_model_get_info(*ret_model, &info);
     if (info.notes)
         print_notes(info.notes);

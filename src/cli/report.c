@@ -28,6 +28,17 @@ int sl_report_error(const char *fmt, ...)
     return SL_EXIT_FAILED;
 }
 
+int sl_report_failure(const char *text)
+{
+    const char *way = strstr(text, "; smallest that works: ");
+
+    if (!way)
+        return sl_report_error("%s", text);
+    (void)sl_report_error("%.*s", (int)(way - text), text);
+    fprintf(stderr, "%s\n", way + 2);
+    return SL_EXIT_FAILED;
+}
+
 void sl_report_note(const char *fmt, ...)
 {
     va_list args;

@@ -6,6 +6,10 @@
 /* "sluice: ..." to stderr. Returns SL_EXIT_FAILED, so that a command can end in it. */
 int sl_report_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* The same for a text of the engine: where it names the smallest budget, that stands on a
+ * line of its own. */
+int sl_report_failure(const char *text);
+
 /* "note: ..." to stderr. */
 void sl_report_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

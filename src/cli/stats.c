@@ -52,9 +52,20 @@ static double per_token(uint64_t bytes, const struct sl_generate_stats *s)
     return s->n_answer_steps ? (double)bytes / (double)s->n_answer_steps : 0.0;
 }
 
+/* "7.40 GB", "12.3 MB" */
+static const char *amount(char *buf, size_t size, double bytes)
+{
+    if (bytes >= 1e9)
+        (void)snprintf(buf, size, "%.2f GB", bytes * 1e-9);
+    else
+        (void)snprintf(buf, size, "%.1f MB", bytes * 1e-6);
+    return buf;
+}
+
 static void print_experts(const struct sl_generate_stats *s)
 {
     const struct sluice_expert_counters *c = &s->answer_experts;
+    char text[32];
 
     fprintf(stderr, "[experts %.1f %% in memory, guesses covered %.0f %% of the others",
             percent(c->hits, c->requests), percent(n_covered(c), n_covered(c) + c->misses));
@@ -70,13 +81,15 @@ static void print_experts(const struct sl_generate_stats *s)
     fprintf(stderr, "[guesses %llu begun, %llu used, %llu given up",
             (unsigned long long)c->guesses, (unsigned long long)c->guesses_used,
             (unsigned long long)c->guesses_expired);
-    fprintf(stderr, " | cache %.2f GB, %llu of %llu slots filled", (double)c->slot_bytes * 1e-9,
-            (unsigned long long)c->n_ready, (unsigned long long)c->n_slots);
+    fprintf(stderr, " | cache %s, %llu of %llu slots filled",
+            amount(text, sizeof(text), (double)c->slot_bytes), (unsigned long long)c->n_ready,
+            (unsigned long long)c->n_slots);
     if (c->regions_given_back)
         fprintf(stderr, ", %llu regions given back", (unsigned long long)c->regions_given_back);
     if (c->n_failed)
         fprintf(stderr, ", %llu reads failed", (unsigned long long)c->n_failed);
-    fprintf(stderr, " | prompt read %.2f GB]\n", (double)read_bytes(&s->prompt_experts) * 1e-9);
+    fprintf(stderr, " | prompt read %s]\n",
+            amount(text, sizeof(text), (double)read_bytes(&s->prompt_experts)));
 }
 
 void sl_stats_print(const struct sl_generate_stats *s, uint64_t seed)
