@@ -152,19 +152,24 @@ int sl_outfile_open(struct sl_outfile *out, const char *path, struct sl_diag *di
 
 int sl_outfile_commit(struct sl_outfile *out, struct sl_diag *diag)
 {
+    bool has_name = false;
     int r = 0;
 
     if (fflush(out->file) != 0 || ferror(out->file))
         r = out->error ? out->error : -EIO;
     else if ((out->aside || out->is_nameless) && fsync(out->fd) != 0)
         r = -errno;
-    if (r == 0 && out->is_nameless)
+    if (r == 0 && out->is_nameless) {
         r = give_name(out);
+        has_name = r == 0;
+    }
     if (fclose(out->file) != 0 && r == 0)
         r = -errno;
     out->file = NULL;
     if (r == 0 && out->aside && rename(out->aside, out->path) != 0)
         r = -errno;
+    if (r < 0 && has_name && !out->aside)
+        (void)unlink(out->path); /* of which there was none before */
     if (r < 0) {
         (void)sl_diag_set(diag, r, "cannot write %s: %s", out->path, sl_err_text(r));
     } else {

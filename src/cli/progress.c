@@ -26,8 +26,8 @@ int sl_progress_update(void *arg, uint64_t done_bytes, uint64_t total_bytes)
             bar[i] = i < share * BAR_CHARS ? '#' : '-';
         bar[BAR_CHARS] = '\0';
         fprintf(stderr, "\r%s [%s] %.1f of %.1f GB, %.1f GB/s\033[K",
-                p->verb ? p->verb : "loading", bar, (double)done_bytes * 1e-9, (double)total_bytes * 1e-9,
-                (double)done_bytes * 1e-9 / seconds);
+                p->verb ? p->verb : "loading", bar, (double)done_bytes * 1e-9,
+                (double)total_bytes * 1e-9, (double)done_bytes * 1e-9 / seconds);
         p->shown = true;
     }
     return sl_interrupt_is_set();

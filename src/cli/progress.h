@@ -10,9 +10,8 @@ struct sl_progress {
     bool shown;
 };
 
-/* A sluice_model_opts.progress; arg is a struct sl_progress, all zeroes but
- * the verb at first.
- * Nothing is shown in the first half second. Nonzero after Ctrl-C. */
+/* A sluice_model_opts.progress; arg is a struct sl_progress, all zeroes at first but for
+ * the verb. Nothing is shown in the first half second. Nonzero after Ctrl-C. */
 int sl_progress_update(void *arg, uint64_t done_bytes, uint64_t total_bytes);
 
 /* Remove the bar. */

@@ -1,0 +1,283 @@
+/*
+ * sluice pack: a GGUF model as one file made for streaming, plain or compressed. The
+ * file appears under its name when it is complete, on the disk and, with --verify, read
+ * back and compared.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/jsonwriter.h"
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/options.h"
+#include "cli/outfile.h"
+#include "cli/packreport.h"
+#include "cli/progress.h"
+#include "cli/report.h"
+#include "experts/placement.h"
+#include "loader/packwrite.h"
+
+enum {
+    KEY_ZSTD = 512,
+    KEY_VERIFY,
+    KEY_JSON,
+};
+
+struct pack_args {
+    const char *in, *out;
+    uint32_t n_threads; /* 0: as many as there are cores */
+    int level;
+    bool verify, json;
+};
+
+struct packing {
+    const struct pack_args *args;
+    struct sl_pool *pool;
+    struct sl_gguf *gguf;
+    struct sl_outfile out;
+    struct sl_pack *pack; /* what was written, read again */
+    double seconds, verify_seconds;
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct pack_args *args = state->input;
+
+    switch (key) {
+    case 't': args->n_threads = (uint32_t)sl_options_uint(state, "--threads", arg, 1, 256); break;
+    case KEY_ZSTD:
+        args->level = (int)sl_options_uint(state, "--zstd", arg, SL_ZBLOCK_LEVEL_MIN,
+                                           SL_ZBLOCK_LEVEL_MAX);
+        break;
+    case KEY_VERIFY: args->verify = true; break;
+    case KEY_JSON: args->json = true; break;
+    case ARGP_KEY_ARG:
+        if (state->arg_num > 1)
+            argp_error(state, "too many arguments");
+        if (state->arg_num == 0)
+            args->in = arg;
+        else
+            args->out = arg;
+        break;
+    case ARGP_KEY_END:
+        if (!args->in)
+            argp_error(state, "no model given");
+        if (!args->out)
+            argp_error(state, "no name for the pack given");
+        break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static const struct argp_option options[] = {
+    {"zstd", KEY_ZSTD, "LEVEL", 0,
+     "Compress, without loss, what becomes at least 8 % smaller: BF16, F16 and F32, hardly ever "
+     "quantised weights. LEVEL 1 to 19; higher ones rarely save more", 0},
+    {"verify", KEY_VERIFY, NULL, 0, "Read the pack back and compare every tensor", 0},
+    {"json", KEY_JSON, NULL, 0, "Print one JSON object", 0},
+    {"threads", 't', "N", 0, "Worker threads (one per physical core)", 0},
+    {0},
+};
+
+static const struct argp argp = {
+    .options = options,
+    .parser = parse,
+    .args_doc = "IN.gguf OUT.slpack",
+    .doc = "Write the model IN.gguf (any part of a split one) to the pack OUT.slpack, which holds "
+           "all of it and is laid out for streaming from disk. OUT.slpack appears when it is "
+           "complete; until then nothing of that name is touched.",
+};
+
+static int open_pool(struct packing *p, struct sl_diag *diag)
+{
+    struct sl_topology *topology = NULL;
+    struct sl_placement plan;
+    struct sl_pool_opts opts;
+    int r = sl_topology_open(&topology, diag);
+
+    if (r < 0)
+        return r;
+    r = sl_placement_plan(&plan, topology, p->args->n_threads, diag);
+    sl_topology_close(topology);
+    if (r < 0)
+        return r;
+    opts = (struct sl_pool_opts){.n_workers = plan.n_threads, .cpus = plan.cpus};
+    r = sl_pool_new(&p->pool, &opts);
+    sl_placement_done(&plan);
+    return r < 0 ? sl_diag_set(diag, r, "could not start threads: %s", sl_err_text(r)) : 0;
+}
+
+static int open_source(struct packing *p, struct sl_diag *diag)
+{
+    struct stat in, out;
+    int r;
+
+    if (sl_pack_detect(p->args->in))
+        return sl_diag_set(diag, -EINVAL, "%s is a pack already", p->args->in);
+    r = sl_gguf_open(&p->gguf, p->args->in, 0, diag);
+    if (r < 0)
+        return r;
+    if (stat(p->args->out, &out) < 0)
+        return 0;
+    if (!S_ISREG(out.st_mode))
+        return sl_diag_set(diag, -EINVAL, "%s is no regular file", p->args->out);
+    for (uint32_t i = 0; i < sl_gguf_n_splits(p->gguf); i++)
+        if (fstat(sl_mapping_fd(sl_gguf_mapping(p->gguf, i)), &in) == 0 &&
+            in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+            return sl_diag_set(diag, -EINVAL, "%s is the model itself", p->args->out);
+    return 0;
+}
+
+static int write_pack(struct packing *p, struct sl_diag *diag)
+{
+    struct sl_progress progress = {.verb = "packing"};
+    struct sl_packwrite_opts opts = {
+        .level = p->args->level,
+        .pool = p->pool,
+        .progress = sl_progress_update,
+        .arg = &progress,
+    };
+    uint64_t start = sl_clock_ns();
+    struct sl_packwrite *pw;
+    int r = sl_packwrite_new(&pw, p->gguf, &opts, diag);
+
+    if (r < 0)
+        return r;
+    r = sl_packwrite_run(pw, p->out.fd, diag);
+    sl_progress_end(&progress);
+    if (r < 0 && r != -ECANCELED)
+        (void)sl_diag_prefix(diag, r, "cannot write %s", p->args->out);
+    sl_packwrite_free(pw);
+    if (r == 0 && fsync(p->out.fd) != 0)
+        r = sl_diag_set(diag, -errno, "cannot write %s: %s", p->args->out, strerror(errno));
+    p->seconds = (double)(sl_clock_ns() - start) * 1e-9;
+    return r;
+}
+
+/* Open what was written, which has no name yet, and compare it. */
+static int check_pack(struct packing *p, struct sl_diag *diag)
+{
+    struct sl_progress progress = {.verb = "verifying"};
+    struct sl_packwrite_opts opts = {
+        .pool = p->pool, .progress = sl_progress_update, .arg = &progress};
+    uint64_t start = sl_clock_ns();
+    int r;
+
+    if (p->args->verify) /* from the disk, not from memory; it is on the disk by now */
+        (void)posix_fadvise(p->out.fd, 0, 0, POSIX_FADV_DONTNEED);
+    r = sl_pack_open(&p->pack, p->out.aside ? p->out.aside : p->out.fd_path, 0, diag);
+    if (r == 0 && p->args->verify) {
+        r = sl_packwrite_compare(p->gguf, p->pack, &opts, diag);
+        sl_progress_end(&progress);
+    }
+    if (r < 0 && r != -ECANCELED)
+        (void)sl_diag_prefix(diag, r, "%s was not written: reading it back", p->args->out);
+    p->verify_seconds = (double)(sl_clock_ns() - start) * 1e-9;
+    return r;
+}
+
+static void print_summary(const struct packing *p, const struct sl_packreport *report)
+{
+    double gb = (double)report->file_bytes * 1e-9;
+
+    printf("%s: %.3f GB, %.3f of the %.3f GB of %s\n", p->args->out, gb,
+           (double)report->file_bytes / (double)report->source_bytes,
+           (double)report->source_bytes * 1e-9, p->args->in);
+    sl_packreport_print(report);
+    if (report->decode_bytes_per_s > 0)
+        printf("decoding      %.2f GB/s per thread here; saves time where the disk reads less than "
+               "%.2f GB/s with one thread, %.2f with %" PRIu32 "\n",
+               report->decode_bytes_per_s * 1e-9, report->break_even_bytes_per_s * 1e-9,
+               report->break_even_bytes_per_s * sl_pool_n_workers(p->pool) * 1e-9,
+               sl_pool_n_workers(p->pool));
+    printf("written in    %.1f s, on the disk\n", p->seconds);
+    if (p->args->verify)
+        printf("verified in   %.1f s: every tensor is equal\n", p->verify_seconds);
+}
+
+static int print_json(const struct packing *p, const struct sl_packreport *report)
+{
+    struct sl_jsonwriter w;
+
+    sl_jsonwriter_init(&w, stdout, SL_JSONWRITER_PRETTY);
+    sl_jsonwriter_begin_object(&w);
+    sl_jsonwriter_key(&w, "path");
+    sl_jsonwriter_string(&w, p->args->out);
+    sl_jsonwriter_key(&w, "source");
+    sl_jsonwriter_string(&w, p->args->in);
+    sl_jsonwriter_key(&w, "level");
+    sl_jsonwriter_i64(&w, p->args->level);
+    sl_jsonwriter_key(&w, "threads");
+    sl_jsonwriter_u64(&w, sl_pool_n_workers(p->pool));
+    sl_packreport_write(&w, report);
+    sl_jsonwriter_key(&w, "seconds");
+    sl_jsonwriter_f64(&w, p->seconds);
+    sl_jsonwriter_key(&w, "verified");
+    sl_jsonwriter_bool(&w, p->args->verify);
+    sl_jsonwriter_key(&w, "verify_seconds");
+    sl_jsonwriter_f64(&w, p->args->verify ? p->verify_seconds : 0.0);
+    sl_jsonwriter_end_object(&w);
+    return sl_jsonwriter_done(&w) < 0 ? sl_report_flush() : sl_report_write("\n", 1);
+}
+
+static int run(struct packing *p, struct sl_diag *diag)
+{
+    struct sl_packreport report;
+    int r = sl_mapping_install_sigbus();
+
+    if (r < 0)
+        return sl_diag_set(diag, r, "cannot install the SIGBUS handler: %s", strerror(-r));
+    r = open_source(p, diag);
+    if (r == 0)
+        r = open_pool(p, diag);
+    if (r == 0)
+        r = sl_outfile_open(&p->out, p->args->out, diag);
+    if (r == 0)
+        r = write_pack(p, diag);
+    if (r == 0)
+        r = check_pack(p, diag);
+    if (r < 0)
+        return r;
+    sl_packreport_make(&report, p->pack);
+    for (uint32_t i = 0; i < sl_gguf_n_splits(p->gguf); i++)
+        report.source_bytes += sl_mapping_bytes(sl_gguf_mapping(p->gguf, i));
+    if (sl_interrupt_is_set())
+        return -ECANCELED;
+    r = sl_outfile_commit(&p->out, diag);
+    if (r < 0)
+        return r;
+    if (p->args->json)
+        r = print_json(p, &report);
+    else
+        print_summary(p, &report);
+    if (r == 0)
+        r = sl_report_flush();
+    return r == -EPIPE ? 0 : r;
+}
+
+int sl_cmd_pack(int argc, char **argv)
+{
+    struct pack_args args = {0};
+    struct packing p = {.args = &args};
+    struct sl_diag diag = {""};
+    int r;
+
+    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    r = run(&p, &diag);
+    sl_outfile_done(&p.out);
+    sl_pack_close(p.pack);
+    sl_gguf_close(p.gguf);
+    sl_pool_free(p.pool);
+    if (r == -ECANCELED && sl_interrupt_is_set())
+        return SL_EXIT_INTERRUPTED;
+    if (r < 0 && diag.text[0])
+        return sl_report_error("%s", diag.text);
+    return r < 0 ? SL_EXIT_FAILED : SL_EXIT_OK; /* of stdout: reported where it failed */
+}
