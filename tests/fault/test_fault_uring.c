@@ -163,6 +163,7 @@ int main(void)
     int r;
 
     readcheck_open(&rc);
+    rc.read_max = 65536;
     r = sl_reader_open(&reader, rc.fds, READCHECK_FILES, &opts, &diag);
     sl_reader_close(reader);
     if (r < 0) {

@@ -60,7 +60,8 @@ void readcheck_open(struct readcheck *rc)
     const char *tmp = getenv("TMPDIR");
     char dir[sizeof(rc->dir)];
 
-    *rc = (struct readcheck){ .seed = seed ? strtoull(seed, NULL, 0) : sl_clock_ns() };
+    *rc = (struct readcheck){ .seed = seed ? strtoull(seed, NULL, 0) : sl_clock_ns(),
+                              .read_max = READCHECK_READ_MAX };
     rc->rng = rc->seed;
     printf("SL_SEED=%llu\n", (unsigned long long)rc->seed);
     (void)fflush(stdout); /* children must not print it again */
@@ -111,7 +112,7 @@ struct sl_read readcheck_make(struct readcheck *rc, uint32_t slot, uint32_t regi
         .off = readcheck_random(rc, n_units) * unit,
         .buf = base + READCHECK_GUARD,
         .tag = slot,
-        .bytes = (uint32_t)(1 + readcheck_random(rc, READCHECK_READ_MAX / unit)) * unit,
+        .bytes = (uint32_t)(1 + readcheck_random(rc, rc->read_max / unit)) * unit,
         .file = file,
         .region = region,
     };

@@ -31,6 +31,7 @@ struct readcheck {
     unsigned char *data[READCHECK_FILES];
     uint64_t bytes[READCHECK_FILES];
     char *arena;
+    uint32_t read_max; /* longest read, bytes; READCHECK_READ_MAX unless a test changes it */
     uint64_t seed; /* of SL_SEED or the clock; printed */
     uint64_t rng;
 };
