@@ -46,7 +46,7 @@
 /* With fewer reads in flight than this the disk counts as idle. */
 #define FLYING_IDLE 2u
 /* Guesses less likely than this are not read. */
-#define GUESS_P_MIN 0.30f
+#define GUESS_P_MIN 0.50f
 #define BATCH 64u
 
 struct sl_cache {
@@ -153,7 +153,8 @@ fail:
 static void event(struct sl_cache *c, enum sl_cache_event_kind kind, uint32_t layer,
                   uint32_t expert, uint64_t value, float p)
 {
-    const struct sl_cache_event e = { kind, layer, expert, value, p };
+    const struct sl_cache_event e = { .kind = kind, .layer = layer, .expert = expert,
+                                      .value = value, .p = p };
 
     if (c->event_fn)
         c->event_fn(c->event_arg, &e);
@@ -167,8 +168,7 @@ static uint32_t reap(struct sl_cache *c, bool wait)
     struct sl_read_done done[BATCH];
     uint32_t n = sl_reader_reap(c->opts.reader, wait, done, BATCH);
 
-    if (c->event_fn)
-        event(c, SL_CACHE_EVENT_REAP, 0, 0, n, 0);
+    event(c, SL_CACHE_EVENT_REAP, 0, 0, n);
     for (uint32_t i = 0; i < n; i++)
         landed(c, &done[i]);
     if (n && sl_reader_n_flying(c->opts.reader) == 0)
@@ -279,7 +279,7 @@ static void begin(struct sl_cache *c, uint32_t slot, uint32_t layer, uint32_t ex
     *map_of(c, layer, expert) = slot;
     sl_prefetch_drop(c->prefetch, layer, expert);
     c->counters.guesses += origin == SL_SLOT_GUESS;
-    event(c, SL_CACHE_EVENT_READ, layer, expert, origin, 0);
+    event(c, SL_CACHE_EVENT_READ, layer, expert, origin);
 }
 
 /* The slot's expert is forgotten; reads in flight are waited for in DRAINING. */
@@ -288,7 +288,7 @@ static void empty(struct sl_cache *c, uint32_t slot)
     struct sl_slot *s = &c->slots.slots[slot];
 
     assert(!s->is_pinned && (s->state == SL_SLOT_LOADING || s->state == SL_SLOT_READY));
-    event(c, SL_CACHE_EVENT_EVICT, s->layer, s->expert, !s->was_used, 0);
+    event(c, SL_CACHE_EVENT_EVICT, s->layer, s->expert, !s->was_used);
     if (!s->was_used) {
         c->counters.wasted_bytes += s->bytes_read;
         c->counters.guesses_expired += s->origin == SL_SLOT_GUESS;
@@ -339,7 +339,9 @@ static void landed(struct sl_cache *c, const struct sl_read_done *done)
 
     assert(s->n_flying > 0);
     s->n_flying--;
-    event(c, SL_CACHE_EVENT_REAPED, s->layer, s->expert, slice, 0);
+    tell(c, &(struct sl_cache_event){ .kind = SL_CACHE_EVENT_REAPED, .layer = s->layer,
+                                      .expert = s->expert, .value = done->tag,
+                                      .n = done->error != 0 });
     if (s->state == SL_SLOT_DRAINING) {
         if (s->n_flying == 0) {
             s->state = SL_SLOT_EMPTY;
@@ -358,29 +360,20 @@ static void landed(struct sl_cache *c, const struct sl_read_done *done)
     s->parts |= (uint8_t)(1u << part);
     if (c->opts.check.run)
         s->unchecked |= (uint8_t)(1u << part);
-    event(c, SL_CACHE_EVENT_LANDED, s->layer, s->expert, s->parts, 0);
+    event(c, SL_CACHE_EVENT_LANDED, s->layer, s->expert, s->parts);
     if (s->parts == SL_PARTS_ALL)
         s->state = SL_SLOT_READY;
 }
 
 /* ---- choosing ---- */
 
-/*
- * What a slot's expert is worth. Guesses and values are both probabilities under the
- * default policy; under others a guess is worth more than anything that is not guessed.
- */
-static float worth(float value, float hint_p, enum sl_evict_policy policy)
-{
-    if (policy != SL_EVICT_DEFAULT)
-        return hint_p > 0 ? FLT_MAX / 2 * hint_p : value;
-    return hint_p > value ? hint_p : value;
-}
-
 static float slot_worth(const struct sl_cache *c, const struct sl_slot *s)
 {
     float hint = c->hint_p[(uint64_t)s->layer * c->slots.n_experts + s->expert];
+    float value = sl_evict_value(c->evict, s->layer, s->expert);
+    float guessed = hint > 0 ? sl_evict_guess_value(c->evict, s->layer, s->expert, hint) : 0;
 
-    return worth(sl_evict_value(c->evict, s->layer, s->expert), hint, c->opts.policy);
+    return guessed > value ? guessed : value;
 }
 
 /* The slot of the kind that is worth least, less than limit, or NONE. */
@@ -489,7 +482,8 @@ static bool begin_guess(struct sl_cache *c)
 
         sl_prefetch_drop(c->prefetch, g.layer, g.expert);
         if (sl_slots_find(&c->slots, g.layer, g.expert) == SL_SLOT_NONE)
-            slot = take_slot(c, g.layer, worth(0, g.p, c->opts.policy));
+            slot = take_slot(c, g.layer,
+                             sl_evict_guess_value(c->evict, g.layer, g.expert, g.p));
         if (slot == SL_SLOT_NONE)
             continue;
         begin(c, slot, g.layer, g.expert, SL_SLOT_GUESS);
@@ -595,7 +589,7 @@ static void find_ticket(struct sl_cache *c, struct sl_ticket *t)
     struct sl_slot *s = slot == SL_SLOT_NONE ? NULL : &c->slots.slots[slot];
 
     count_request(c, s);
-    event(c, SL_CACHE_EVENT_REQUEST, t->layer, t->expert, s ? s->parts : 0, 0);
+    event(c, SL_CACHE_EVENT_REQUEST, t->layer, t->expert, s ? s->parts : 0);
     if (!s)
         return;
     t->slot = slot;
@@ -621,6 +615,7 @@ void sl_cache_request(struct sl_cache *c, uint32_t layer, const uint32_t *expert
     c->tickets = tickets;
     c->n_tickets = c->n_open_tickets = n;
     c->layer = layer;
+    sl_evict_reach(c->evict, layer);
     sl_prefetch_expire(c->prefetch, layer);
     memset(c->hint_p + (uint64_t)layer * c->slots.n_experts, 0,
            sizeof(*c->hint_p) * c->slots.n_experts);
@@ -704,6 +699,8 @@ void sl_cache_release(struct sl_cache *c, struct sl_ticket *t)
     struct sl_slot *s;
 
     assert(t->is_open);
+    if (c->is_streaming)
+        event(c, SL_CACHE_EVENT_RELEASE, t->layer, t->expert, 0);
     t->is_open = false;
     if (!c->is_streaming)
         return;
@@ -714,17 +711,22 @@ void sl_cache_release(struct sl_cache *c, struct sl_ticket *t)
     s = &c->slots.slots[t->slot];
     s->is_pinned = false;
     s->last_use = ++c->use_count;
-    event(c, SL_CACHE_EVENT_RELEASE, t->layer, t->expert, 0, 0);
     /* what is broken, or not wanted any more before it was there, must not stay */
     if (t->error || s->state == SL_SLOT_LOADING)
         empty(c, t->slot);
 }
 
 void sl_cache_observe(struct sl_cache *c, uint32_t layer, const uint32_t *experts, uint32_t n_used,
-                      const float *ranks)
+                      const int8_t *ranks)
 {
     if (!c->is_streaming)
         return;
+    if (c->event_fn) {
+        const struct sl_cache_event e = { .kind = SL_CACHE_EVENT_OBSERVE, .layer = layer,
+                                          .value = n_used, .experts = experts, .ranks = ranks };
+
+        c->event_fn(c->event_arg, &e);
+    }
     sl_evict_observe(c->evict, layer, experts, n_used, ranks);
 }
 
@@ -738,7 +740,6 @@ void sl_cache_hint(struct sl_cache *c, const struct sl_guess *guesses, uint32_t 
         memset(c->hint_p + (uint64_t)guesses[i].layer * n_experts, 0,
                sizeof(*c->hint_p) * n_experts);
     for (uint32_t i = 0; i < n; i++) {
-        event(c, SL_CACHE_EVENT_HINT, guesses[i].layer, guesses[i].expert, 0, guesses[i].p);
         c->hint_p[(uint64_t)guesses[i].layer * n_experts + guesses[i].expert] = guesses[i].p;
     }
     sl_prefetch_put(c->prefetch, guesses, n);

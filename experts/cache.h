@@ -129,9 +129,14 @@ void sl_cache_checked(struct sl_cache *cache, struct sl_ticket *ticket, enum sl_
 /* Unpin; the views are dead. A ticket that is still being read is given up. */
 void sl_cache_release(struct sl_cache *cache, struct sl_ticket *ticket);
 
-/* A token chose experts of a layer: for eviction (see sl_evict_observe). */
+/* A token chose experts of a layer: for eviction. scores, bias: what its router ranked by,
+ * [n_experts] each, or NULL (see sl_evict_rank). */
 void sl_cache_observe(struct sl_cache *cache, uint32_t layer, const uint32_t *experts,
-                      uint32_t n_used, const float *ranks);
+                      uint32_t n_used, const float *scores, const float *bias);
+
+/* Probabilities, [n_experts], that the next token chooses each expert of the layer, from
+ * the past alone; for sl_predict_guess. NULL unless streaming. */
+const float *sl_cache_chances(const struct sl_cache *cache, uint32_t layer);
 
 /*
  * Experts that will probably be asked for. Read when the disk has nothing better to do,
@@ -149,25 +154,39 @@ struct sl_evict *sl_cache_evict(struct sl_cache *cache);
 
 void sl_cache_get_counters(const struct sl_cache *cache, struct sl_cache_counters *ret_counters);
 
-/* What happens, in program order, for traces and tests. Sequence and content depend on
- * the calls and on what each reap returned, on nothing else. */
+/*
+ * What happens, in program order, for traces and tests. First the calls, each at its
+ * beginning, then what follows from them; the consequences depend on the calls and on
+ * what each reap returned, on nothing else. Pointers are valid during the callback.
+ */
 enum sl_cache_event_kind {
-    SL_CACHE_EVENT_REQUEST, /* layer, expert; value: parts that were in memory */
-    SL_CACHE_EVENT_READ,    /* layer, expert; reading begins; value: 1 if guessed */
+    /* calls */
+    SL_CACHE_EVENT_BUDGET,  /* value: bytes, as asked for */
+    SL_CACHE_EVENT_FILL,
+    SL_CACHE_EVENT_ASK,     /* layer; list: n experts */
+    SL_CACHE_EVENT_WAIT,
+    SL_CACHE_EVENT_POLL,
+    SL_CACHE_EVENT_RELEASE, /* layer, expert */
+    SL_CACHE_EVENT_OBSERVE, /* layer; list: n chosen; ranks as sl_evict_rank, or NULL */
+    SL_CACHE_EVENT_HINT,    /* guesses: n of them */
+    /* what the reader said */
+    SL_CACHE_EVENT_REAP,    /* value: reads reaped by this call, in the order of REAPED */
+    SL_CACHE_EVENT_REAPED,  /* layer, expert; value: the read's tag; n: 1 if it failed */
+    /* what followed */
+    SL_CACHE_EVENT_REQUEST, /* layer, expert, one of ASK's; value: parts that were in memory */
+    SL_CACHE_EVENT_READ,    /* layer, expert; reading begins; value: 1 if guessed, 2 to fill */
     SL_CACHE_EVENT_LANDED,  /* layer, expert; value: parts now in memory */
     SL_CACHE_EVENT_EVICT,   /* layer, expert; value: 1 if it was never used */
-    SL_CACHE_EVENT_RELEASE, /* layer, expert */
-    SL_CACHE_EVENT_OBSERVE, /* layer, expert: one of the chosen; value: its rank */
-    SL_CACHE_EVENT_HINT,    /* layer, expert; p */
-    SL_CACHE_EVENT_REAP,    /* value: reads reaped by this call, in the order of REAPED */
-    SL_CACHE_EVENT_REAPED,  /* layer, expert; value: slice */
-    SL_CACHE_EVENT_WAIT,    /* value: nanoseconds waited */
+    SL_CACHE_EVENT_WAITED,  /* WAIT ends; value: nanoseconds */
 };
 struct sl_cache_event {
     enum sl_cache_event_kind kind;
     uint32_t layer, expert;
     uint64_t value;
-    float p;
+    uint32_t n;
+    const uint32_t *list;
+    const int8_t *ranks;
+    const struct sl_guess *guesses;
 };
 typedef void (*sl_cache_event_fn)(void *arg, const struct sl_cache_event *event);
 void sl_cache_set_event_fn(struct sl_cache *cache, sl_cache_event_fn fn, void *arg);

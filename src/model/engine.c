@@ -183,6 +183,52 @@ static void detect_template(struct sluice_model *m)
     m->is_chat_template_known = m->chat_template != SL_CHAT_CHATML;
 }
 
+/* Where the experts of a plain pack lie in its mapping: records, not stacks. */
+static int find_addresses(struct sluice_model *m, struct sl_diag *diag)
+{
+    uint64_t n_parts = (uint64_t)m->hp.n_experts * SL_PACK_PARTS;
+
+    m->addresses = calloc(n_parts * m->hp.n_layers, sizeof(*m->addresses));
+    if (!m->addresses)
+        return -ENOMEM;
+    for (uint32_t i = m->hp.n_dense; i < m->hp.n_layers; i++) {
+        const struct sl_pack_layer *layer = sl_pack_layer_find(m->pack, i);
+
+        if (!layer || layer->n_experts != m->hp.n_experts)
+            return sl_diag_set(diag, -EBADMSG, "layer %" PRIu32 ": the pack has no records of its "
+                               "experts", i);
+        for (uint32_t j = 0; j < n_parts; j++)
+            m->addresses[n_parts * i + j] =
+                sl_pack_part_data(m->pack, layer, j / SL_PACK_PARTS, j % SL_PACK_PARTS);
+    }
+    return 0;
+}
+
+static const void *const *addresses_of(const struct sluice_model *m, uint32_t layer)
+{
+    if (!m->addresses || layer < m->hp.n_dense)
+        return NULL;
+    return m->addresses + (uint64_t)m->hp.n_experts * SL_PACK_PARTS * layer;
+}
+
+/* Experts of a pack that are all in memory: where they lie, or decoded. */
+static int open_resident_pack(struct sluice_model *m, const struct sluice_model_opts *opts,
+                              struct sl_diag *diag)
+{
+    int r;
+
+    if (!m->pack || !m->hp.is_moe)
+        return 0;
+    if (!sl_pack_has_encoded_experts(m->pack))
+        return find_addresses(m, diag);
+    r = sl_pack_load(m->pack, SL_PACK_LOAD_EXPERTS, m->pool, opts->progress, opts->progress_arg,
+                     diag);
+    if (r < 0)
+        return r;
+    sl_weights_done(&m->weights); /* the stacks have data now */
+    return sl_weights_init(&m->weights, &m->hp, m->gguf, diag);
+}
+
 static int open_cache(struct sluice_model *m)
 {
     struct sl_cache_layer *layers;
@@ -197,6 +243,7 @@ static int open_cache(struct sluice_model *m)
         layers[i] = (struct sl_cache_layer){
             .mats = { m->weights.layers[i].gate, m->weights.layers[i].up,
                       m->weights.layers[i].down },
+            .addresses = addresses_of(m, i),
         };
     r = sl_cache_new_resident(&m->cache, layers, m->hp.n_layers);
     free(layers);
@@ -243,6 +290,8 @@ static int choose_kernels(struct sluice_model *m, enum sluice_cpu cpu, struct sl
 /* Bytes of the file beside the tensors: the header, with the vocabulary. */
 static uint64_t metadata_bytes(const struct sluice_model *m)
 {
+    if (m->pack)
+        return sl_pack_meta_bytes(m->pack);
     return m->file_bytes > m->weight_bytes ? m->file_bytes - m->weight_bytes : 0;
 }
 
@@ -306,9 +355,16 @@ static int open_file(struct sluice_model *m, const char *path, struct sl_diag *d
     struct sl_gguf_str name;
     int r;
 
-    r = sl_gguf_open(&m->gguf, path, 0, diag);
-    if (r < 0)
-        return r;
+    if (sl_pack_detect(path)) {
+        r = sl_pack_open(&m->pack, path, 0, diag);
+        if (r < 0)
+            return r;
+        m->gguf = sl_pack_gguf(m->pack);
+    } else {
+        r = sl_gguf_open(&m->gguf, path, 0, diag);
+        if (r < 0)
+            return r;
+    }
     name = read_str(m->gguf, "general.name");
     m->path = strdup(path);
     m->name = strndup(name.ptr, name.len);
@@ -337,9 +393,17 @@ static int open_all(struct sluice_model *m, const char *path, const struct sluic
     r = open_file(m, path, diag);
     if (r < 0)
         return r;
+    r = open_pool(m, opts->n_threads, diag);
+    if (r < 0)
+        return r;
     r = sl_hparams_read(&m->hp, m->gguf, diag);
     if (r < 0)
         goto named;
+    if (m->pack) {
+        r = sl_pack_load(m->pack, SL_PACK_LOAD_SHARED, m->pool, NULL, NULL, diag);
+        if (r < 0)
+            goto named;
+    }
     r = sl_weights_init(&m->weights, &m->hp, m->gguf, diag);
     if (r < 0)
         goto named;
@@ -347,9 +411,6 @@ static int open_all(struct sluice_model *m, const char *path, const struct sluic
     if (r < 0)
         goto named;
     detect_template(m);
-    r = open_pool(m, opts->n_threads, diag);
-    if (r < 0)
-        return r;
     m->is_text_only = (opts->flags & SLUICE_MODEL_TEXT) != 0;
     if (m->is_text_only)
         return 0;
@@ -362,6 +423,9 @@ static int open_all(struct sluice_model *m, const char *path, const struct sluic
             goto named;
         return sl_engine_check_mappings(m, diag);
     }
+    r = open_resident_pack(m, opts, diag);
+    if (r < 0)
+        goto named;
     r = open_cache(m);
     if (r < 0)
         return r;
@@ -418,7 +482,11 @@ void sluice_model_close(struct sluice_model *m)
     sl_tokenizer_free(m->tokenizer);
     sl_vocab_free(m->vocab);
     sl_weights_done(&m->weights);
-    sl_gguf_close(m->gguf);
+    free(m->addresses);
+    if (m->pack)
+        sl_pack_close(m->pack);
+    else
+        sl_gguf_close(m->gguf);
     free(m->path);
     free(m->name);
     free(m);

@@ -9,6 +9,7 @@
 #include "experts/cache.h"
 #include "kernels/kernels.h"
 #include "loader/gguf.h"
+#include "loader/pack.h"
 #include "model/hparams.h"
 #include "model/stream.h"
 #include "model/weights.h"
@@ -19,6 +20,8 @@
 
 struct sluice_model {
     struct sl_gguf *gguf;
+    struct sl_pack *pack; /* NULL for a GGUF file; otherwise gguf is its */
+    const void **addresses; /* of experts in a plain pack's mapping, when resident; owned */
     struct sl_hparams hp;
     struct sl_weights weights;
     struct sl_kernels kernels;

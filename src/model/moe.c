@@ -290,8 +290,14 @@ static void observe(struct sl_step *s, uint32_t layer, const struct routing *ro)
     uint32_t k = s->hp->n_experts_used;
     uint32_t first = s->n_tok < OBSERVED_TOK ? 0 : s->n_tok - OBSERVED_TOK;
 
-    for (uint32_t t = first; t < s->n_tok; t++)
-        sl_cache_observe(s->cache, layer, ro->experts + (size_t)t * k, k, NULL);
+    for (uint32_t t = first; t < s->n_tok; t++) {
+        const uint32_t *experts = ro->experts + (size_t)t * k;
+
+        sl_evict_rank(s->router + (size_t)t * s->hp->n_experts,
+                      s->weights->layers[layer].expert_bias, s->hp->n_experts, experts, k,
+                      s->moe.ranks);
+        sl_cache_observe(s->cache, layer, experts, k, s->moe.ranks);
+    }
     if (s->n_tok == 1 && s->predict)
         sl_predict_learn(s->predict, layer, ro->experts, k);
 }

@@ -85,6 +85,7 @@ struct sl_moe_plan {
     struct sl_acts ahead_in[SL_PREDICT_AHEAD_MAX];
     float *ahead_u;             /* [SL_PREDICT_AHEAD_MAX][width] */
     float *ahead_scores;        /* [SL_PREDICT_AHEAD_MAX][n_experts] */
+    int8_t *ranks;              /* [n_experts] for the eviction */
     struct sl_guess *guesses;   /* [n_experts or SL_PREDICT_RANKS_MAX] */
 };
 

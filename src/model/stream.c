@@ -66,24 +66,45 @@ static void stack_parts(const struct sl_gguf_tensor *t, const struct sl_tensor *
             .off = t->file_off + e * bytes, .bytes = (uint32_t)bytes, .file = t->split };
 }
 
+static int pack_parts(const struct sluice_model *m, uint32_t layer, struct sl_part_at *parts,
+                      struct sl_diag *diag)
+{
+    const struct sl_pack_layer *from = sl_pack_layer_find(m->pack, layer);
+
+    if (!from || from->n_experts != m->hp.n_experts)
+        return sl_diag_set(diag, -EBADMSG, "layer %" PRIu32 ": the pack has no records of its "
+                           "experts", layer);
+    for (uint32_t i = 0; i < from->n_experts * SL_PART_COUNT; i++)
+        parts[i] = (struct sl_part_at){ .off = from->parts[i].off, .bytes = from->parts[i].bytes };
+    return 0;
+}
+
 /* The layer's matrices as the cache wants them, and where they lie. */
 static int describe_layer(const struct sluice_model *m, uint32_t layer, struct sl_part_at *parts,
                           struct sl_cache_layer *ret_layer, struct sl_diag *diag)
 {
     const struct sl_layer *l = &m->weights.layers[layer];
     struct sl_cache_layer c = { .mats = { l->gate, l->up, l->down }, .parts = parts };
+    int r = m->pack ? pack_parts(m, layer, parts, diag) : 0;
 
-    for (uint32_t p = 0; p < SL_PART_COUNT; p++) {
-        const struct sl_gguf_tensor *t = find_tensor(m, c.mats[p].data);
+    for (uint32_t p = 0; p < SL_PART_COUNT && r == 0; p++) {
+        const struct sl_gguf_tensor *t = m->pack ? NULL : find_tensor(m, c.mats[p].data);
 
-        if (sl_tensor_mat_bytes(&c.mats[p]) > UINT32_MAX || !t)
+        if (sl_tensor_mat_bytes(&c.mats[p]) > UINT32_MAX || (!m->pack && !t))
             return sl_diag_set(diag, -ENOTSUP, "layer %" PRIu32
                                ": experts of this size cannot be streamed", layer);
-        stack_parts(t, &c.mats[p], p, parts);
+        if (t)
+            stack_parts(t, &c.mats[p], p, parts);
         c.mats[p].data = NULL;
     }
     *ret_layer = c;
-    return 0;
+    return r;
+}
+
+static int check_part(void *arg, uint32_t layer, uint32_t expert, enum sl_part part,
+                      const uint8_t *stored, uint8_t *ret_matrix)
+{
+    return sl_pack_check_part(arg, layer, expert, part, stored, ret_matrix);
 }
 
 static int open_cache(struct sluice_model *m, const struct sluice_model_opts *opts,
@@ -100,6 +121,10 @@ static int open_cache(struct sluice_model *m, const struct sluice_model_opts *op
     struct sl_cache_layer *layers = calloc(hp->n_layers, sizeof(*layers));
     int r = 0;
 
+    if (m->pack) {
+        cache_opts.check = (struct sl_part_check){ check_part, m->pack };
+        r = sl_pack_prepare(m->pack, sl_pool_n_workers(m->pool));
+    }
     m->stream.parts = calloc(n_parts * (hp->n_layers - hp->n_dense), sizeof(*m->stream.parts));
     if (!layers || !m->stream.parts)
         r = -ENOMEM;
@@ -126,7 +151,7 @@ int sl_stream_open(struct sluice_model *m, const struct sl_plan *plan,
     r = open_cache(m, opts, diag);
     if (r < 0)
         return r;
-    r = sl_pinned_load(&st->pinned, &m->weights, &m->hp, m->gguf, NULL, st->reader,
+    r = sl_pinned_load(&st->pinned, &m->weights, &m->hp, m->gguf, m->pack, st->reader,
                        opts->progress, opts->progress_arg, diag);
     if (r < 0)
         return r;
