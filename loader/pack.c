@@ -133,9 +133,10 @@ static int read_header(struct sl_pack *pack, struct sl_diag *diag)
                        " (is it cut short?)", pack->file_bytes, bytes);
     if (pack->meta_bytes < sl_packlayout_tables_end(pack->n_heads, pack->n_tensors,
                                                     pack->n_layers, pack->n_parts) ||
-        pack->file_bytes < pack->meta_bytes)
-        return fail_at(pack, diag, -EBADMSG, SL_PACK_AT_META_BYTES,
-                       "%" PRIu64 " bytes are too few for its index", pack->meta_bytes);
+        pack->file_bytes < pack->meta_bytes || pack->file_bytes % SL_PACK_ALIGN != 0)
+        return fail_at(pack, diag, -EBADMSG, SL_PACK_AT_FILE_BYTES,
+                       "a file of %" PRIu64 " bytes with %" PRIu64 " of metadata makes no sense",
+                       pack->file_bytes, pack->meta_bytes);
     if (sl_check_hash(data + SL_PACK_HEADER_BYTES, pack->meta_bytes - SL_PACK_HEADER_BYTES) !=
         sl_load_u64(head + SL_PACK_AT_META_HASH))
         return fail_at(pack, diag, -EBADMSG, SL_PACK_HEADER_BYTES,
@@ -166,6 +167,8 @@ static int read_heads(struct sl_pack *pack, struct sl_diag *diag)
         else
             end = heads[i].off + heads[i].bytes;
     }
+    if (r == 0 && end != pack->meta_bytes)
+        r = fail_at(pack, diag, -EBADMSG, end, "the metadata goes on behind the GGUF headers");
     if (r == 0)
         r = sl_gguf_open_heads(&pack->gguf, pack->map, heads, pack->n_heads, diag);
     free(heads);
@@ -256,7 +259,7 @@ static int check_stack(const struct sl_pack *pack, struct sl_pack_layer *layer, 
     uint64_t bytes;
 
     if (!t || !pack->tensors[i].is_stack || !is_named(t->name, layer->layer, part) ||
-        t->ne[2] != layer->n_experts || t->ne[3] != 1 || t->bytes == 0)
+        t->n_dims != 3 || t->ne[2] != layer->n_experts || t->bytes == 0)
         return fail_at(pack, diag, -EBADMSG, at, "layer %" PRIu32 ": tensor %" PRIu32
                        " is no stack of %s matrices of %" PRIu32 " experts", layer->layer, i,
                        part_names[part], layer->n_experts);

@@ -412,6 +412,7 @@ static void packs_that_lie_are_refused(void **state)
     expect_refused(&f, heads, UINT64_MAX - 7, 8, -EBADMSG);
     expect_refused(&f, heads + 8, UINT64_MAX, 8, -EBADMSG);
     expect_refused(&f, heads + 8, 100, 8, -EBADMSG);
+    expect_refused(&f, heads + 8, sl_gguf_head_bytes(gguf, 0) - 1, 8, -EBADMSG);
     expect_refused(&f, tensors + SL_PACK_TENSOR_BYTES, 0, 8, -EBADMSG);
     expect_refused(&f, tensors + SL_PACK_TENSOR_BYTES, tensor_off + 1, 8, -EBADMSG);
     expect_refused(&f, tensors + SL_PACK_TENSOR_BYTES, tensor_off - 64, 8, -EBADMSG);
