@@ -150,14 +150,17 @@ fail:
     return r;
 }
 
-static void event(struct sl_cache *c, enum sl_cache_event_kind kind, uint32_t layer,
-                  uint32_t expert, uint64_t value, float p)
+static void tell(struct sl_cache *c, const struct sl_cache_event *event)
 {
-    const struct sl_cache_event e = { .kind = kind, .layer = layer, .expert = expert,
-                                      .value = value, .p = p };
-
     if (c->event_fn)
-        c->event_fn(c->event_arg, &e);
+        c->event_fn(c->event_arg, event);
+}
+
+static void event(struct sl_cache *c, enum sl_cache_event_kind kind, uint32_t layer,
+                  uint32_t expert, uint64_t value)
+{
+    tell(c, &(struct sl_cache_event){
+                .kind = kind, .layer = layer, .expert = expert, .value = value });
 }
 
 static void landed(struct sl_cache *c, const struct sl_read_done *done);
@@ -611,6 +614,8 @@ void sl_cache_request(struct sl_cache *c, uint32_t layer, const uint32_t *expert
         request_resident(&c->layers[layer], layer, experts, n, tickets);
         return;
     }
+    tell(c, &(struct sl_cache_event){ .kind = SL_CACHE_EVENT_ASK, .layer = layer, .n = n,
+                                      .experts = experts });
     (void)reap(c, false);
     c->tickets = tickets;
     c->n_tickets = c->n_open_tickets = n;
@@ -638,10 +643,11 @@ void sl_cache_request(struct sl_cache *c, uint32_t layer, const uint32_t *expert
 
 int sl_cache_wait(struct sl_cache *c)
 {
-    uint64_t start = 0;
+    uint64_t start = 0, waited = 0;
 
     if (!c->is_streaming)
         return 0;
+    event(c, SL_CACHE_EVENT_WAIT, 0, 0, 0);
     for (;;) {
         bool is_more = false, is_missing = false;
         int error = 0;
@@ -656,8 +662,10 @@ int sl_cache_wait(struct sl_cache *c)
         }
         if (error || is_more || !is_missing) {
             if (start)
-                c->counters.stall_ns += sl_clock_ns() - start;
+                waited = sl_clock_ns() - start;
+            c->counters.stall_ns += waited;
             pump(c);
+            event(c, SL_CACHE_EVENT_WAITED, 0, 0, waited);
             return error;
         }
         pump(c);
@@ -673,6 +681,7 @@ void sl_cache_poll(struct sl_cache *c)
 {
     if (!c->is_streaming)
         return;
+    event(c, SL_CACHE_EVENT_POLL, 0, 0, 0);
     if (reap(c, false) || sl_reader_n_flying(c->opts.reader) < FLYING_IDLE)
         pump(c);
 }
@@ -721,13 +730,14 @@ void sl_cache_observe(struct sl_cache *c, uint32_t layer, const uint32_t *expert
 {
     if (!c->is_streaming)
         return;
-    if (c->event_fn) {
-        const struct sl_cache_event e = { .kind = SL_CACHE_EVENT_OBSERVE, .layer = layer,
-                                          .value = n_used, .experts = experts, .ranks = ranks };
-
-        c->event_fn(c->event_arg, &e);
-    }
+    tell(c, &(struct sl_cache_event){ .kind = SL_CACHE_EVENT_OBSERVE, .layer = layer,
+                                      .n = n_used, .experts = experts, .ranks = ranks });
     sl_evict_observe(c->evict, layer, experts, n_used, ranks);
+}
+
+const float *sl_cache_chances(const struct sl_cache *c, uint32_t layer)
+{
+    return c->is_streaming ? sl_evict_chances(c->evict, layer) : NULL;
 }
 
 void sl_cache_hint(struct sl_cache *c, const struct sl_guess *guesses, uint32_t n)
@@ -736,12 +746,13 @@ void sl_cache_hint(struct sl_cache *c, const struct sl_guess *guesses, uint32_t 
 
     if (!c->is_streaming || !c->opts.guess)
         return;
+    tell(c, &(struct sl_cache_event){
+                .kind = SL_CACHE_EVENT_HINT, .n = n, .guesses = guesses });
     for (uint32_t i = 0; i < n; i++)
         memset(c->hint_p + (uint64_t)guesses[i].layer * n_experts, 0,
                sizeof(*c->hint_p) * n_experts);
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n; i++)
         c->hint_p[(uint64_t)guesses[i].layer * n_experts + guesses[i].expert] = guesses[i].p;
-    }
     sl_prefetch_put(c->prefetch, guesses, n);
     pump(c);
 }
@@ -749,6 +760,7 @@ void sl_cache_hint(struct sl_cache *c, const struct sl_guess *guesses, uint32_t 
 void sl_cache_fill(struct sl_cache *c)
 {
     c->is_filling = c->is_streaming;
+    event(c, SL_CACHE_EVENT_FILL, 0, 0, 0);
 }
 
 struct sl_evict *sl_cache_evict(struct sl_cache *c)
@@ -775,6 +787,7 @@ int sl_cache_set_budget(struct sl_cache *c, uint64_t bytes)
     uint32_t n_before = 0, n_after = 0;
     int r;
 
+    event(c, SL_CACHE_EVENT_BUDGET, 0, 0, bytes);
     for (uint32_t i = 0; i < SL_REGIONS_MAX; i++)
         n_before += c->slots.regions[i].base != NULL;
     r = sl_slots_resize(&c->slots, bytes, drop, c);

@@ -129,10 +129,9 @@ void sl_cache_checked(struct sl_cache *cache, struct sl_ticket *ticket, enum sl_
 /* Unpin; the views are dead. A ticket that is still being read is given up. */
 void sl_cache_release(struct sl_cache *cache, struct sl_ticket *ticket);
 
-/* A token chose experts of a layer: for eviction. scores, bias: what its router ranked by,
- * [n_experts] each, or NULL (see sl_evict_rank). */
+/* A token chose experts of a layer: for eviction (see sl_evict_observe). */
 void sl_cache_observe(struct sl_cache *cache, uint32_t layer, const uint32_t *experts,
-                      uint32_t n_used, const float *scores, const float *bias);
+                      uint32_t n_used, const int8_t *ranks);
 
 /* Probabilities, [n_experts], that the next token chooses each expert of the layer, from
  * the past alone; for sl_predict_guess. NULL unless streaming. */
@@ -163,11 +162,11 @@ enum sl_cache_event_kind {
     /* calls */
     SL_CACHE_EVENT_BUDGET,  /* value: bytes, as asked for */
     SL_CACHE_EVENT_FILL,
-    SL_CACHE_EVENT_ASK,     /* layer; list: n experts */
+    SL_CACHE_EVENT_ASK,     /* layer; experts: n of them */
     SL_CACHE_EVENT_WAIT,
     SL_CACHE_EVENT_POLL,
     SL_CACHE_EVENT_RELEASE, /* layer, expert */
-    SL_CACHE_EVENT_OBSERVE, /* layer; list: n chosen; ranks as sl_evict_rank, or NULL */
+    SL_CACHE_EVENT_OBSERVE, /* layer; experts: n chosen; ranks as sl_evict_rank, or NULL */
     SL_CACHE_EVENT_HINT,    /* guesses: n of them */
     /* what the reader said */
     SL_CACHE_EVENT_REAP,    /* value: reads reaped by this call, in the order of REAPED */
@@ -184,7 +183,7 @@ struct sl_cache_event {
     uint32_t layer, expert;
     uint64_t value;
     uint32_t n;
-    const uint32_t *list;
+    const uint32_t *experts;
     const int8_t *ranks;
     const struct sl_guess *guesses;
 };
