@@ -23,7 +23,14 @@
  *
  * Memory is registered region by region in a sparse table, because an entry cannot be
  * larger than 1 GiB and regions come and go. Where that is refused (pinned memory counts
- * against RLIMIT_MEMLOCK) the kernel pins the pages of each read instead.
+ * against RLIMIT_MEMLOCK) the kernel pins the pages of each read instead. Registering a
+ * region brings its pages into being: for memory never touched that is most of its cost.
+ *
+ * Measured with random slices into huge pages, two Zen 4 cores, a virtual disk of 0.9 to
+ * 1.8 GB/s (bandwidth alike within its noise), CPU seconds per GB, registered / not /
+ * pread pool: 1 MiB slices 0.017 / 0.020 / 0.047 at depth 8, 0.008 / 0.009 / 0.040 at
+ * depth 32; 512 KiB slices 0.035 / 0.034 / 0.098 and 0.014 / 0.019 / 0.062. A look at
+ * the ring in vain takes 7 ns.
  */
 #include <errno.h>
 #include <fcntl.h>

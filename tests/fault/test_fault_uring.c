@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@ static struct readcheck rc;
 
 /* For the wrappers; one thread. */
 static uint32_t refuse_of_8; /* so many of eight submissions are refused */
+static bool is_partial;      /* of the others only some reads are taken */
 static int refuse_error;
 static uint32_t n_submits, n_enters;
 
@@ -37,6 +39,16 @@ int __wrap_io_uring_submit(struct io_uring *ring)
     n_submits++;
     if (readcheck_random(&rc, 8) < refuse_of_8)
         return refuse_error;
+    if (is_partial) { /* hide the last few from liburing */
+        unsigned n = ring->sq.sqe_tail - ring->sq.sqe_head;
+        unsigned n_hidden = (unsigned)readcheck_random(&rc, n + 1);
+        int r;
+
+        ring->sq.sqe_tail -= n_hidden;
+        r = __real_io_uring_submit(ring);
+        ring->sq.sqe_tail += n_hidden;
+        return r;
+    }
     return __real_io_uring_submit(ring);
 }
 
@@ -91,6 +103,15 @@ static void submissions_refused_for_now_are_made_again(void **state)
     for (size_t i = 0; i < 4; i++)
         for (size_t k = 0; k < 3; k++)
             check_with(4, errors[i], depths[k], "");
+}
+
+static void submissions_taken_in_part_are_continued(void **state)
+{
+    (void)state;
+    is_partial = true;
+    check_with(0, 0, 32, "");
+    check_with(2, -EAGAIN, 7, "");
+    is_partial = false;
 }
 
 static void a_ring_that_takes_nothing_any_more_is_given_up(void **state)
@@ -153,6 +174,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(submissions_refused_for_now_are_made_again),
+        cmocka_unit_test(submissions_taken_in_part_are_continued),
         cmocka_unit_test(a_ring_that_takes_nothing_any_more_is_given_up),
         cmocka_unit_test(closing_leaves_what_was_never_taken),
         cmocka_unit_test(looking_in_vain_is_no_system_call),

@@ -242,6 +242,16 @@ static void child_that_registers_again_and_again(void)
         sl_reader_get_info(reader, &info);
         READCHECK(!info.is_registered && info.fallback[0] == '\0');
     }
+    READCHECK(sl_reader_add_region(reader, rc.arena, 6 << 20) == 0);
+    READCHECK(sl_reader_add_region(reader, rc.arena + (6 << 20), 2 << 20) == 1);
+    READCHECK(sl_reader_add_region(reader, rc.arena, 2 << 20) == 2); /* one too many */
+    sl_reader_get_info(reader, &info);
+    READCHECK(!info.is_registered && info.fallback[0] != '\0');
+    for (uint32_t region = 0; region < 3; region++)
+        sl_reader_remove_region(reader, region);
+    READCHECK(sl_reader_add_region(reader, rc.arena, 2 << 20) == 0); /* another chance */
+    sl_reader_get_info(reader, &info);
+    READCHECK(info.is_registered && info.fallback[0] == '\0');
     sl_reader_close(reader);
 }
 
