@@ -233,6 +233,12 @@ static void write_f64(struct sl_jsonwriter *w, const char *key, double value)
     sl_jsonwriter_f64(w, value);
 }
 
+static void write_u64(struct sl_jsonwriter *w, const char *key, uint64_t value)
+{
+    sl_jsonwriter_key(w, key);
+    sl_jsonwriter_u64(w, value);
+}
+
 /* Best effort: what is not kept is measured again. */
 static void save(const struct sl_machine *m, const struct stat *st)
 {
@@ -248,10 +254,10 @@ static void save(const struct sl_machine *m, const struct stat *st)
         sl_jsonwriter_key(&w, "date");
         sl_jsonwriter_string(&w, m->date);
         write_f64(&w, "memory_bytes_per_s", m->memory_bytes_per_s);
-        write_f64(&w, "memory_threads", m->memory_threads);
+        write_u64(&w, "memory_threads", m->memory_threads);
         write_f64(&w, "disk_bytes_per_s", m->disk_bytes_per_s);
-        write_f64(&w, "disk_read_bytes", m->disk_read_bytes);
-        write_f64(&w, "disk_depth", m->disk_depth);
+        write_u64(&w, "disk_read_bytes", m->disk_read_bytes);
+        write_u64(&w, "disk_depth", m->disk_depth);
         sl_jsonwriter_end_object(&w);
         if (sl_jsonwriter_done(&w) == 0)
             (void)sl_outfile_commit(&out, NULL);

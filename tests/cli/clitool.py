@@ -3,8 +3,11 @@
 SLUICE names the program (meson sets it), SL_SHARED the folder with more models and vectors;
 SLUICE_TEST_CPU holds every command to one CPU level.
 """
+import atexit
 import os
+import shutil
 import subprocess
+import tempfile
 
 import pytest
 
@@ -13,6 +16,10 @@ SLUICE = os.environ.get('SLUICE')
 SHARED = os.environ.get('SL_SHARED', os.path.join(ROOT, '..', 'shared'))
 DEMO = os.path.join(ROOT, 'models', 'demo.gguf')
 ENV = {key: value for key, value in os.environ.items() if key not in ('NO_COLOR',)}
+# What sluice remembers of machines and models must not carry from test to test, nor be the
+# caller's.
+ENV['XDG_STATE_HOME'] = tempfile.mkdtemp(prefix='sluice-state-')
+atexit.register(shutil.rmtree, ENV['XDG_STATE_HOME'], True)
 
 if not SLUICE:
     pytest.skip('SLUICE is not set: run through meson test', allow_module_level=True)

@@ -138,12 +138,24 @@ def test_a_failed_write_keeps_the_old_file(ids, tmp_path):
     assert out.read_bytes() == b'old' and set(os.listdir(tmp_path)) == {'ids', 'out.f32'}
 
 
+def writes_into(pid, folder):
+    """Whether a process has a file open there other than the ids: it may have no name."""
+    for link in os.scandir(f'/proc/{pid}/fd'):
+        try:
+            path = os.readlink(link.path)
+        except FileNotFoundError:
+            continue
+        if path.startswith(f'{folder}/') and path != f'{folder}/ids':
+            return True
+    return False
+
+
 def test_an_interrupt_leaves_nothing(tmp_path):
     ids, out = tmp_path / 'ids', tmp_path / 'out.f32'
     ids.write_text('1 ' * 2000)
     with subprocess.Popen(command('eval', DEMO, '--tokens', ids, '--logits', out, '--chunk', '1'),
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV) as process:
-        while process.poll() is None and not [n for n in os.listdir(tmp_path) if n != 'ids']:
+        while process.poll() is None and not writes_into(process.pid, tmp_path):
             time.sleep(0.001)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)

@@ -7,7 +7,7 @@ import pytest
 
 from clitool import DEMO, SLUICE, good, refused, sluice
 
-COMMANDS = ['run', 'chat', 'info', 'tokenize', 'eval', 'perplexity']
+COMMANDS = ['run', 'chat', 'info', 'plan', 'tokenize', 'eval', 'perplexity']
 
 
 def plain(*args):
@@ -47,6 +47,7 @@ def test_no_such_command():
     (['run'], 'no model'),
     (['chat'], 'no model'),
     (['info'], 'no model'),
+    (['plan'], 'no model'),
     (['tokenize'], 'no model'),
     (['eval', DEMO], '--tokens'),
     (['perplexity', DEMO], '-f FILE'),
@@ -76,7 +77,7 @@ def test_usage_errors(args, word):
 
 
 @pytest.mark.parametrize('name, args', [
-    ('run', ['x']), ('chat', []), ('info', []), ('tokenize', []),
+    ('run', ['x']), ('chat', []), ('info', []), ('plan', []), ('tokenize', []),
     ('eval', ['--tokens', '-']), ('perplexity', ['-f', '-'])])
 def test_models_that_cannot_be_opened(name, args, tmp_path):
     empty, wrong, cut = tmp_path / 'empty.gguf', tmp_path / 'wrong.gguf', tmp_path / 'cut.gguf'
