@@ -12,6 +12,7 @@
 #include "cli/message.h"
 #include "cli/metadata.h"
 #include "cli/options.h"
+#include "cli/packreport.h"
 #include "cli/report.h"
 #include "cli/units.h"
 #include "experts/placement.h"
@@ -35,6 +36,7 @@ struct info {
     struct sl_placement placement;
     struct group groups[SL_ROLE_COUNT][SL_DTYPE_LIMIT];
     bool is_multiplied[SL_DTYPE_LIMIT]; /* types of matrices */
+    struct sl_packreport pack;          /* if the file is one */
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -76,7 +78,7 @@ static const struct argp argp = {
     .options = options,
     .parser = parse,
     .args_doc = "MODEL",
-    .doc = "Print what the GGUF file MODEL holds and how it would run here.",
+    .doc = "Print what MODEL, a GGUF file or a pack, holds and how it would run here.",
     .children = children,
 };
 
@@ -108,8 +110,13 @@ static void print_model(const struct info *info)
     const struct sl_gguf *gguf = info->model->gguf;
 
     printf("file          %s\n", m->path);
-    printf("              GGUF %" PRIu32 ", %" PRIu32 " part%s, %.1f MB\n", sl_gguf_version(gguf),
-           sl_gguf_n_splits(gguf), sl_gguf_n_splits(gguf) == 1 ? "" : "s", mb(m->file_bytes));
+    if (info->model->pack)
+        printf("              pack of a GGUF %" PRIu32 ", %.1f MB\n", sl_gguf_version(gguf),
+               mb(m->file_bytes));
+    else
+        printf("              GGUF %" PRIu32 ", %" PRIu32 " part%s, %.1f MB\n",
+               sl_gguf_version(gguf), sl_gguf_n_splits(gguf),
+               sl_gguf_n_splits(gguf) == 1 ? "" : "s", mb(m->file_bytes));
     printf("model         %s%s%s\n", m->architecture, m->name[0] ? ", " : "", m->name);
     printf("layers        %" PRIu32 ": %" PRIu32 " attention, %" PRIu32 " convolution", m->n_layers,
            m->n_attn_layers, m->n_layers - m->n_attn_layers);
@@ -126,6 +133,8 @@ static void print_model(const struct info *info)
                                                   : " (the file has no template)");
     printf("weights       %.1f MB, of which %.1f MB are read per token\n", mb(m->weight_bytes),
            mb(m->token_bytes));
+    if (info->model->pack)
+        sl_packreport_print(&info->pack);
 }
 
 static void print_machine(const struct info *info)
@@ -346,6 +355,12 @@ static int write_json(const struct info *info)
     write_machine(&w, info);
     write_memory(&w, info);
     write_tensors(&w, info);
+    if (info->model->pack) {
+        sl_jsonwriter_key(&w, "pack");
+        sl_jsonwriter_begin_object(&w);
+        sl_packreport_write(&w, &info->pack);
+        sl_jsonwriter_end_object(&w);
+    }
     sl_jsonwriter_key(&w, "metadata");
     sl_jsonwriter_begin_object(&w);
     for (uint32_t i = 0; i < sl_gguf_n_kv(gguf); i++) {
@@ -389,6 +404,8 @@ int sl_cmd_info(int argc, char **argv)
         info->model = model;
         sluice_model_get_info(model, &info->model_info);
         count_tensors(info);
+        if (model->pack)
+            sl_packreport_make(&info->pack, model->pack);
         if (args.json) {
             r = write_json(info);
         } else {

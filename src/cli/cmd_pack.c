@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -191,12 +190,6 @@ static void print_summary(const struct packing *p, const struct sl_packreport *r
            (double)report->file_bytes / (double)report->source_bytes,
            (double)report->source_bytes * 1e-9, p->args->in);
     sl_packreport_print(report);
-    if (report->decode_bytes_per_s > 0)
-        printf("decoding      %.2f GB/s per thread here; saves time where the disk reads less than "
-               "%.2f GB/s with one thread, %.2f with %" PRIu32 "\n",
-               report->decode_bytes_per_s * 1e-9, report->break_even_bytes_per_s * 1e-9,
-               report->break_even_bytes_per_s * sl_pool_n_workers(p->pool) * 1e-9,
-               sl_pool_n_workers(p->pool));
     printf("written in    %.1f s, on the disk\n", p->seconds);
     if (p->args->verify)
         printf("verified in   %.1f s: every tensor is equal\n", p->verify_seconds);

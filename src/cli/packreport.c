@@ -115,13 +115,18 @@ void sl_packreport_make(struct sl_packreport *ret_report, struct sl_pack *pack)
 
 void sl_packreport_print(const struct sl_packreport *report)
 {
-    printf("records       %" PRIu32 " experts\n", report->n_records);
+    if (report->n_records)
+        printf("records       %" PRIu32 " experts\n", report->n_records);
     for (int kind = 0; kind < SL_ZBLOCK_KINDS; kind++)
         if (report->n[kind])
             printf("%-13s %" PRIu64 " matrices and vectors, %.1f MB of %.1f MB (%.3f)\n",
                    sl_zblock_kind_name((enum sl_zblock_kind)kind), report->n[kind],
                    (double)report->stored_bytes[kind] * 1e-6, (double)report->bytes[kind] * 1e-6,
                    (double)report->stored_bytes[kind] / (double)report->bytes[kind]);
+    if (report->decode_bytes_per_s > 0)
+        printf("decoding      %.2f GB/s per thread here; saves time on disks slower than %.2f GB/s "
+               "for each\n              thread that decodes\n",
+               report->decode_bytes_per_s * 1e-9, report->break_even_bytes_per_s * 1e-9);
 }
 
 static void write_u64(struct sl_jsonwriter *w, const char *key, uint64_t value)

@@ -7,7 +7,7 @@ import pytest
 
 from clitool import DEMO, SLUICE, good, refused, sluice
 
-COMMANDS = ['run', 'chat', 'info', 'plan', 'tokenize', 'eval', 'perplexity']
+COMMANDS = ['run', 'chat', 'info', 'pack', 'plan', 'tokenize', 'eval', 'perplexity']
 
 
 def plain(*args):
@@ -47,6 +47,8 @@ def test_no_such_command():
     (['run'], 'no model'),
     (['chat'], 'no model'),
     (['info'], 'no model'),
+    (['pack'], 'no model'),
+    (['pack', DEMO], 'no name'),
     (['plan'], 'no model'),
     (['tokenize'], 'no model'),
     (['eval', DEMO], '--tokens'),
