@@ -18,7 +18,8 @@ struct sl_zstream_writer;
 
 /* Allocates everything: writing does not. -ENOMEM. */
 int sl_zstream_writer_new(struct sl_zstream_writer **ret_writer, int fd);
-void sl_zstream_writer_free(struct sl_zstream_writer *writer); /* flushes nothing; NULL is allowed */
+/* Flushes nothing. NULL is allowed. */
+void sl_zstream_writer_free(struct sl_zstream_writer *writer);
 
 /* Append. After an error everything is ignored. */
 void sl_zstream_write(struct sl_zstream_writer *writer, const void *data, size_t bytes);

@@ -32,7 +32,7 @@ LIBRARY = ('base', 'tensor', 'kernels', 'loader', 'experts', 'text', 'model', 'a
 # Header -> (files that may include it, as an expression; how many of them there may be)
 DEPENDENCIES = [
     (r'liburing(\.h|/.*)', r'loader/uring\.c', 1),
-    (r'zstd\.h|zdict\.h', r'loader/zblock\.c', 1),
+    (r'zstd\.h|zdict\.h', r'loader/z(block|stream)\.c', 2),
     (r'xxhash\.h', r'loader/check\.c', 1),
     (r'hwloc(\.h|/.*)', r'experts/topology\.c', 1),
     (r'pcre2\.h', r'src/text/\w+\.c', 1),
