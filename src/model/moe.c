@@ -339,7 +339,8 @@ static void guess(struct sl_step *s, uint32_t layer)
 
         s->kernels->sigmoid(scores, scores, n_experts);
         n = sl_predict_guess(s->predict, layer + d, d, scores,
-                             s->weights->layers[layer + d].expert_bias, moe->guesses,
+                             s->weights->layers[layer + d].expert_bias,
+                             sl_cache_chances(s->cache, layer + d), moe->guesses,
                              SL_PREDICT_RANKS_MAX);
         sl_cache_hint(s->cache, moe->guesses, n);
     }
