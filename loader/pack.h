@@ -153,8 +153,9 @@ enum {
 /*
  * Check and decode into memory of the pack; afterwards these tensors have data. What is
  * loaded already is left alone. Uses the pool's workers (NULL: the caller alone). Pages
- * of the file that were read for it are given back to the system as it goes. progress as in sl_mapping_warm, NULL is
- * allowed. -EBADMSG names the tensor, or layer and expert; -ENOMEM; -ECANCELED; -EIO.
+ * of the file that were read for it are given back to the system as it goes. progress as
+ * in sl_mapping_warm, NULL is allowed. -EBADMSG names the tensor, or layer and expert;
+ * -ENOMEM; -ECANCELED; -EIO.
  */
 int sl_pack_load(struct sl_pack *pack, uint32_t what, struct sl_pool *pool,
                  int (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,

@@ -2,8 +2,8 @@
  * Aside is a file without a name in the same folder, which the kernel removes whatever
  * happens to this program; it gets the name PATH when it is complete, by way of
  * PATH.XXXXXX if there is a PATH already. Where the file system has no nameless files, it
- * is PATH.XXXXXX from the start. The stream is our own over the descriptor, because stdio forgets why a write failed
- * (a full disk) by the time somebody asks.
+ * is PATH.XXXXXX from the start. The stream is our own over the descriptor, because stdio
+ * forgets why a write failed (a full disk) by the time somebody asks.
  */
 #include "cli/outfile.h"
 
