@@ -319,6 +319,7 @@ static int run_step(struct sluice_session *s, uint32_t n_rows_before)
     }
     s->counters.n_steps++;
     s->counters.n_tokens += st->n_tok;
+    s->model->stream.n_tokens += st->n_tok;
     s->counters.weight_bytes += st->weight_bytes + s->model->weights.shared_bytes;
     if (st->n_out)
         s->counters.weight_bytes += sl_tensor_mat_bytes(&s->model->weights.output);

@@ -18,10 +18,13 @@
 
 #include "base/clock.h"
 #include "model/engine.h"
+#include "model/profile.h"
 
 #define MIB (1024.0 * 1024.0)
 #define CALM_NS 10000000000ull
 #define AGAIN_NS 1000000000ull
+/* A run of fewer tokens says too little about the next one. */
+#define PROFILE_TOKENS_MIN 32u
 
 static int open_reader(struct sluice_model *m, enum sluice_io io, struct sl_diag *diag)
 {
@@ -138,6 +141,31 @@ static int open_cache(struct sluice_model *m, const struct sluice_model_opts *op
     return r;
 }
 
+/* What cannot be read is as good as none: it only costs a colder start. */
+static int open_profile(struct sluice_model *m, const char *path)
+{
+    struct sl_stream *st = &m->stream;
+    int64_t n;
+
+    if (!path)
+        return 0;
+    st->profile_path = strdup(path);
+    if (!st->profile_path)
+        return -ENOMEM;
+    n = sl_profile_load(path, sl_cache_evict(m->cache), m->hp.n_layers, m->hp.n_experts);
+    st->n_profile_tokens = n > 0 ? (uint64_t)n : 0;
+    return 0;
+}
+
+static void save_profile(const struct sluice_model *m)
+{
+    const struct sl_stream *st = &m->stream;
+
+    if (st->profile_path && st->n_tokens >= PROFILE_TOKENS_MIN)
+        (void)sl_profile_save(st->profile_path, sl_cache_evict(m->cache), m->hp.n_layers,
+                              m->hp.n_experts, st->n_profile_tokens, st->n_tokens);
+}
+
 int sl_stream_open(struct sluice_model *m, const struct sl_plan *plan,
                    const struct sluice_model_opts *opts, struct sl_diag *diag)
 {
@@ -158,6 +186,9 @@ int sl_stream_open(struct sluice_model *m, const struct sl_plan *plan,
     r = sl_pressure_open(&st->pressure, "");
     if (r < 0)
         return r;
+    r = open_profile(m, opts->profile_path);
+    if (r < 0)
+        return r;
     m->is_streaming = true;
     sl_stream_io_text(st, m->io, sizeof(m->io));
     sl_stream_notes(st, m->notes, sizeof(m->notes));
@@ -168,6 +199,8 @@ void sl_stream_close(struct sluice_model *m)
 {
     struct sl_stream *st = &m->stream;
 
+    if (m->is_streaming)
+        save_profile(m);
     sl_pressure_close(st->pressure);
     sl_predict_free(st->predict);
     sl_cache_free(m->cache);

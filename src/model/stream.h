@@ -32,7 +32,8 @@ struct sl_stream {
     uint64_t budget;         /* of the cache, as planned */
     uint64_t given_back;     /* of it, because of memory pressure */
     uint64_t calm_since_ns;
-    uint64_t n_steps;
+    uint64_t n_steps, n_tokens;
+    uint64_t n_profile_tokens; /* that the profile was made from */
 };
 
 /*
