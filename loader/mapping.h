@@ -59,5 +59,12 @@ int sl_mapping_warm(struct sl_mapping *map, uint64_t off, uint64_t bytes,
                     int (*progress)(void *arg, uint64_t done, uint64_t total),
                     void *arg, struct sl_diag *diag);
 
+/*
+ * Whether the mapping will be read at far apart places: then a page that is missing does
+ * not bring its neighbours into the page cache (8 MiB of them on some systems), which
+ * counts as memory of ours. A hint; off at first.
+ */
+void sl_mapping_set_random(struct sl_mapping *map, bool is_random);
+
 /* Share of the range that is in the page cache now (mincore), 0..1. */
 double sl_mapping_resident(const struct sl_mapping *map, uint64_t off, uint64_t bytes);

@@ -307,6 +307,13 @@ static double sample_cached(const struct sl_mapping *map, uint64_t begin, uint64
     return (double)n / (double)n_samples;
 }
 
+void sl_mapping_set_random(struct sl_mapping *map, bool is_random)
+{
+    /* without it everything works, with more page cache */
+    (void)madvise((void *)sl_mapping_data(map), sl_mapping_bytes(map),
+                  is_random ? MADV_RANDOM : MADV_NORMAL);
+}
+
 double sl_mapping_resident(const struct sl_mapping *map, uint64_t off, uint64_t bytes)
 {
     uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);

@@ -377,6 +377,12 @@ static int open_file(struct sluice_model *m, const char *path, struct sl_diag *d
     return 0;
 }
 
+static void set_random(struct sluice_model *m, bool is_random)
+{
+    for (uint32_t i = 0; i < sl_gguf_n_splits(m->gguf); i++)
+        sl_mapping_set_random(sl_gguf_mapping(m->gguf, i), is_random);
+}
+
 static int open_all(struct sluice_model *m, const char *path, const struct sluice_model_opts *opts,
                     struct sl_diag *diag)
 {
@@ -393,6 +399,7 @@ static int open_all(struct sluice_model *m, const char *path, const struct sluic
     r = open_file(m, path, diag);
     if (r < 0)
         return r;
+    set_random(m, true); /* until it is known that all of it will be read */
     r = open_pool(m, opts->n_threads, diag);
     if (r < 0)
         return r;
@@ -423,6 +430,7 @@ static int open_all(struct sluice_model *m, const char *path, const struct sluic
             goto named;
         return sl_engine_check_mappings(m, diag);
     }
+    set_random(m, false);
     r = open_resident_pack(m, opts, diag);
     if (r < 0)
         goto named;
