@@ -200,6 +200,11 @@ bool sl_cache_is_streaming(const struct sl_cache *c)
     return c->is_streaming;
 }
 
+const struct sl_cache_layer *sl_cache_layers(const struct sl_cache *c)
+{
+    return c->layers;
+}
+
 /* ---- slots: transitions ---- */
 
 static uint32_t *map_of(struct sl_cache *c, uint32_t layer, uint32_t expert)

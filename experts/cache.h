@@ -88,6 +88,9 @@ void sl_cache_free(struct sl_cache *cache); /* waits for reads; NULL is allowed 
 
 bool sl_cache_is_streaming(const struct sl_cache *cache);
 
+/* As given, [n_layers]; borrowed. */
+const struct sl_cache_layer *sl_cache_layers(const struct sl_cache *cache);
+
 /*
  * Memory for slots, in bytes: regions are mapped, or given back whole (what is read into
  * them is waited for). Between steps, with no ticket out. Returns 0; -ENOMEM: fewer than

@@ -140,6 +140,10 @@ SLUICE_API int sluice_model_open(struct sluice_model **ret_model, const char *pa
                                  const struct sluice_model_opts *opts,
                                  struct sluice_error *error);
 SLUICE_API void sluice_model_close(struct sluice_model *model);
+
+/* Write out what outlives the run, profile and trace; closing does it too, but cannot tell
+ * of a failure. The system's error if the trace could not be written. */
+SLUICE_API int sluice_model_finish(struct sluice_model *model, struct sluice_error *error);
 SLUICE_API void sluice_model_get_info(const struct sluice_model *model,
                                       struct sluice_model_info *ret_info);
 

@@ -480,6 +480,11 @@ int sluice_model_open(struct sluice_model **ret_model, const char *path,
     return 0;
 }
 
+int sluice_model_finish(struct sluice_model *m, struct sluice_error *error)
+{
+    return m->is_streaming ? sl_stream_finish(m, (struct sl_diag *)error) : 0;
+}
+
 void sluice_model_close(struct sluice_model *m)
 {
     if (!m)

@@ -346,6 +346,25 @@ static void guess(struct sl_step *s, uint32_t layer)
     }
 }
 
+/* What the recorded run asked for at the same place, and in the next layers: beyond the
+ * last one those of the next step. */
+static void guess_replayed(struct sl_step *s, uint32_t layer)
+{
+    struct sl_guess *guesses = s->moe.guesses;
+
+    for (uint32_t d = 1; d <= SL_PREDICT_AHEAD_MAX; d++) {
+        uint32_t n_moe = s->hp->n_layers - s->hp->n_dense;
+        uint32_t at = layer - s->hp->n_dense + d;
+        uint32_t target = s->hp->n_dense + at % n_moe;
+        const uint16_t *experts;
+        uint32_t n = sl_trace_asks_get(s->replay, s->n_steps_before + at / n_moe, target, &experts);
+
+        for (uint32_t i = 0; i < n; i++)
+            guesses[i] = (struct sl_guess){ .layer = target, .expert = experts[i], .p = 1 };
+        sl_cache_hint(s->cache, guesses, n);
+    }
+}
+
 /* Of many tokens some will choose any expert: the next layer's are needed in order. */
 static void guess_all(struct sl_step *s, uint32_t layer)
 {
@@ -434,6 +453,8 @@ int sl_moe_forward(struct sl_worker *w, uint32_t layer)
         open_experts(s, layer);
         if (s->is_streaming)
             observe(s, layer, &ro);
+        if (s->replay)
+            guess_replayed(s, layer);
     }
     sl_step_barrier(w);
     gather(w, layer, &ro, &acts);

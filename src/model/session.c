@@ -55,6 +55,7 @@ static void layout(struct sluice_session *s)
         .cache = m->cache,
         .is_streaming = m->is_streaming,
         .predict = m->stream.predict,
+        .replay = m->stream.replay,
         .timeline = &s->timeline,
     };
     s->kv_bytes = sl_session_layout(&s->step, &s->opts, sl_pool_n_workers(m->pool), &s->arena);
@@ -306,8 +307,10 @@ static int run_step(struct sluice_session *s, uint32_t n_rows_before)
     uint64_t start = sl_clock_ns();
     int r;
 
-    if (s->model->is_streaming)
+    if (s->model->is_streaming) {
+        st->n_steps_before = s->model->stream.n_steps;
         sl_stream_before_step(s->model);
+    }
     st->logits += (size_t)n_rows_before * s->model->weights.n_vocab;
     r = sl_forward_run(st);
     st->logits = logits;

@@ -14,6 +14,7 @@
 #include "base/pool.h"
 #include "experts/cache.h"
 #include "experts/predict.h"
+#include "experts/trace.h"
 #include "kernels/kernels.h"
 #include "model/hparams.h"
 #include "model/timeline.h"
@@ -98,6 +99,8 @@ struct sl_step {
     struct sl_cache *cache;
     bool is_streaming;
     struct sl_predict *predict; /* NULL: no guesses */
+    const struct sl_trace_asks *replay; /* guesses from a trace in place of predictions */
+    uint64_t n_steps_before; /* since the model was opened: the step of the trace */
     struct sl_timeline *timeline;
     uint32_t n_chunk, n_logits; /* capacities: tokens, rows of logits */
     uint32_t weight_kinds;      /* bit per activation kind that any weight asks for */

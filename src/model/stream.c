@@ -10,13 +10,16 @@
 #include "model/stream.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/strbuf.h"
 #include "model/engine.h"
 #include "model/profile.h"
 
@@ -119,7 +122,7 @@ static int open_cache(struct sluice_model *m, const struct sluice_model_opts *op
         .reader = m->stream.reader,
         .policy = (enum sl_evict_policy)opts->policy,
         .n_used = hp->n_experts_used,
-        .guess = opts->predict == SLUICE_PREDICT_ON,
+        .guess = opts->predict == SLUICE_PREDICT_ON || opts->replay_path,
     };
     struct sl_cache_layer *layers = calloc(hp->n_layers, sizeof(*layers));
     int r = 0;
@@ -135,7 +138,7 @@ static int open_cache(struct sluice_model *m, const struct sluice_model_opts *op
         r = describe_layer(m, i, m->stream.parts + n_parts * (i - hp->n_dense), &layers[i], diag);
     if (r == 0)
         r = sl_cache_new_streaming(&m->cache, layers, hp->n_layers, &cache_opts);
-    if (r == 0 && opts->predict == SLUICE_PREDICT_ON)
+    if (r == 0 && opts->predict == SLUICE_PREDICT_ON && !opts->replay_path)
         r = sl_predict_new(&m->stream.predict, hp->n_layers, hp->n_experts, hp->n_experts_used);
     free(layers);
     return r;
@@ -157,6 +160,124 @@ static int open_profile(struct sluice_model *m, const char *path)
     return 0;
 }
 
+/* Asides of traces and their final names; nothing is written before the first session. */
+static int open_trace(struct sluice_model *m, const char *path, struct sl_diag *diag)
+{
+    struct sl_stream *st = &m->stream;
+    struct sl_strbuf aside = { 0 };
+    size_t len;
+    int r;
+
+    if (!path)
+        return 0;
+    st->trace_path = strdup(path);
+    sl_strbuf_add_fmt(&aside, "%s.%ld.new", path, (long)getpid());
+    r = sl_strbuf_take(&aside, &st->trace_aside, &len);
+    if (r < 0 || !st->trace_path)
+        return -ENOMEM;
+    st->trace_fd = open(st->trace_aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (st->trace_fd < 0) {
+        r = -errno;
+        free(st->trace_aside);
+        st->trace_aside = NULL;
+        return sl_diag_set(diag, r, "cannot write the trace %s: %s", path, strerror(-r));
+    }
+    return 0;
+}
+
+/* The cache has its first budget: the trace begins. */
+static int begin_trace(struct sluice_model *m, struct sl_diag *diag)
+{
+    struct sl_stream *st = &m->stream;
+    uint64_t n = (uint64_t)m->hp.n_layers * m->hp.n_experts;
+    struct sl_trace_info info = {
+        .n_layers = m->hp.n_layers,
+        .n_experts = m->hp.n_experts,
+        .n_used = m->hp.n_experts_used,
+        .policy = st->policy,
+        .guess = st->predict || st->replay,
+        .alignment = sl_reader_alignment(st->reader),
+        .depth = sl_reader_room(st->reader),
+        .budget = st->budget,
+        .layers = sl_cache_layers(m->cache),
+    };
+    float *seeds = calloc(n, sizeof(*seeds));
+    int r;
+
+    if (!seeds)
+        return -ENOMEM;
+    for (uint64_t i = 0; i < n; i++)
+        seeds[i] = sl_evict_seeded(sl_cache_evict(m->cache), (uint32_t)(i / m->hp.n_experts),
+                                   (uint32_t)(i % m->hp.n_experts));
+    if (st->n_profile_tokens)
+        info.seeds = seeds;
+    r = sl_trace_writer_new(&st->trace, st->trace_fd, &info);
+    free(seeds);
+    if (r < 0)
+        return sl_diag_set(diag, r, "cannot write the trace %s: %s", st->trace_path,
+                           sl_err_text(r));
+    sl_cache_set_event_fn(m->cache, sl_trace_write, st->trace);
+    return 0;
+}
+
+static int end_trace(struct sluice_model *m, struct sl_diag *diag)
+{
+    struct sl_stream *st = &m->stream;
+    struct sl_cache_counters counters;
+    int r = -ECANCELED; /* there was no session */
+
+    if (!st->trace_aside)
+        return 0;
+    if (st->trace) {
+        sl_cache_set_event_fn(m->cache, NULL, NULL);
+        sl_cache_get_counters(m->cache, &counters);
+        r = sl_trace_finish(st->trace, &counters);
+    }
+    if (r == 0 && fsync(st->trace_fd) != 0)
+        r = -errno;
+    if (close(st->trace_fd) != 0 && r == 0)
+        r = -errno;
+    if (r == 0 && rename(st->trace_aside, st->trace_path) != 0)
+        r = -errno;
+    if (r < 0)
+        (void)unlink(st->trace_aside);
+    sl_trace_writer_free(st->trace);
+    st->trace = NULL;
+    free(st->trace_aside);
+    st->trace_aside = NULL;
+    if (r == 0 || r == -ECANCELED)
+        return 0;
+    return sl_diag_set(diag, r, "cannot write the trace %s: %s", st->trace_path, sl_err_text(r));
+}
+
+static int open_replay(struct sluice_model *m, const char *path, struct sl_diag *diag)
+{
+    struct sl_trace *trace = NULL;
+    const struct sl_trace_info *info;
+    int fd, r;
+
+    if (!path)
+        return 0;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return sl_diag_set(diag, -errno, "%s: %s", path, strerror(errno));
+    r = sl_trace_open_read(&trace, fd, diag);
+    if (r < 0)
+        goto done;
+    info = sl_trace_get_info(trace);
+    if (info->n_layers != m->hp.n_layers || info->n_experts != m->hp.n_experts)
+        r = sl_diag_set(diag, -EINVAL, "the trace is of a model with %" PRIu32 " layers and %"
+                        PRIu32 " experts, this one has %" PRIu32 " and %" PRIu32, info->n_layers,
+                        info->n_experts, m->hp.n_layers, m->hp.n_experts);
+    else
+        r = sl_trace_load_asks(trace, &m->stream.replay, diag);
+
+done:
+    sl_trace_close(trace);
+    (void)close(fd);
+    return r < 0 ? sl_diag_prefix(diag, r, "%s", path) : 0;
+}
+
 static void save_profile(const struct sluice_model *m)
 {
     const struct sl_stream *st = &m->stream;
@@ -173,6 +294,7 @@ int sl_stream_open(struct sluice_model *m, const struct sl_plan *plan,
     int r;
 
     st->plan = *plan;
+    st->policy = (enum sl_evict_policy)opts->policy;
     r = open_reader(m, opts->io, diag);
     if (r < 0)
         return r;
@@ -189,18 +311,32 @@ int sl_stream_open(struct sluice_model *m, const struct sl_plan *plan,
     r = open_profile(m, opts->profile_path);
     if (r < 0)
         return r;
+    r = open_replay(m, opts->replay_path, diag);
+    if (r < 0)
+        return r;
+    r = open_trace(m, opts->trace_path, diag);
+    if (r < 0)
+        return r;
     m->is_streaming = true;
     sl_stream_io_text(st, m->io, sizeof(m->io));
     sl_stream_notes(st, m->notes, sizeof(m->notes));
     return 0;
 }
 
+int sl_stream_finish(struct sluice_model *m, struct sl_diag *diag)
+{
+    if (m->is_streaming && !m->stream.is_finished)
+        save_profile(m);
+    m->stream.is_finished = true;
+    return end_trace(m, diag);
+}
+
 void sl_stream_close(struct sluice_model *m)
 {
     struct sl_stream *st = &m->stream;
 
-    if (m->is_streaming)
-        save_profile(m);
+    (void)sl_stream_finish(m, NULL);
+    sl_trace_asks_free(st->replay);
     sl_pressure_close(st->pressure);
     sl_predict_free(st->predict);
     sl_cache_free(m->cache);
@@ -209,6 +345,7 @@ void sl_stream_close(struct sluice_model *m)
     sl_pinned_done(&st->pinned);
     sl_reader_close(st->reader);
     free(st->profile_path);
+    free(st->trace_path);
     *st = (struct sl_stream){ 0 };
 }
 
@@ -244,6 +381,11 @@ int sl_stream_reserve(struct sluice_model *m, uint64_t bytes, struct sl_diag *di
                            (double)budget / MIB);
     st->session_bytes += bytes;
     st->budget = budget;
+    if (st->trace_aside && !st->trace) {
+        r = begin_trace(m, diag);
+        if (r < 0)
+            return r;
+    }
     st->given_back = 0;
     sl_stream_io_text(st, m->io, sizeof(m->io));
     return 0;

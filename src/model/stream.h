@@ -11,6 +11,7 @@
 #include "base/pressure.h"
 #include "experts/cache.h"
 #include "experts/predict.h"
+#include "experts/trace.h"
 #include "loader/reader.h"
 #include "model/pinned.h"
 #include "model/plan.h"
@@ -24,9 +25,15 @@ struct sl_stream {
     struct sl_pinned pinned;
     struct sl_part_at *parts; /* of all layers' experts, owned */
     struct sl_predict *predict; /* NULL: no guesses */
+    struct sl_trace_asks *replay; /* NULL: no trace is replayed */
     struct sl_pressure *pressure;
     struct sl_plan plan;
+    enum sl_evict_policy policy;
     char *profile_path; /* owned; NULL: none is kept */
+    char *trace_path, *trace_aside; /* owned; NULL: no trace is written */
+    struct sl_trace_writer *trace;  /* from the first session on */
+    int trace_fd;
+    bool is_finished;
     /* the caller's thread */
     uint64_t session_bytes;  /* of the sessions alive */
     uint64_t budget;         /* of the cache, as planned */
@@ -48,6 +55,10 @@ void sl_stream_close(struct sluice_model *m);
 /* A session of so many bytes comes: divide the memory anew. -ENOMEM says what would do. */
 int sl_stream_reserve(struct sluice_model *m, uint64_t bytes, struct sl_diag *diag);
 void sl_stream_unreserve(struct sluice_model *m, uint64_t bytes);
+
+/* Write out what outlives the run: profile and trace. Once. -EIO, -ENOSPC ...: the trace
+ * could not be written, and there is none. */
+int sl_stream_finish(struct sluice_model *m, struct sl_diag *diag);
 
 /* Before a step: give memory back under pressure, take it again after a calm time, begin
  * to fill the cache when the first step is done. */
