@@ -16,9 +16,11 @@
 #include "cli/options.h"
 #include "cli/report.h"
 #include "cli/units.h"
+#include "experts/evict.h"
 #include "experts/placement.h"
 #include "loader/gguf.h"
 #include "loader/pack.h"
+#include "model/profile.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define BUDGETS_MAX 24u
@@ -57,6 +59,8 @@ struct plan_cmd {
     int here_error;
     struct sl_diag here_diag;
     struct sl_plan bounds;    /* min_bytes and resident_bytes */
+    double *hits;             /* owned; of the profile, if there is one */
+    uint64_t profile_tokens;
     uint64_t free_bytes;      /* from here on streaming costs nothing */
     uint64_t kv_step_bytes;   /* of CTX_STEP more positions */
     bool is_head_only;        /* the file ends before its tensors do */
@@ -281,6 +285,57 @@ static int measure(struct plan_cmd *cmd, struct sl_diag *diag)
     return 0;
 }
 
+static int compare_downwards(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x < y) - (x > y);
+}
+
+/* What earlier runs used: sums of the experts' shares, the likeliest first. */
+static void sum_shares(struct plan_cmd *cmd, const struct sl_evict *evict)
+{
+    uint32_t n_experts = cmd->hp.n_experts, n = 0;
+    double sum = 0.0;
+
+    for (uint32_t i = cmd->hp.n_dense; i < cmd->hp.n_layers; i++)
+        for (uint32_t e = 0; e < n_experts; e++)
+            cmd->hits[++n] = (double)sl_evict_seeded(evict, i, e);
+    qsort(cmd->hits + 1, n, sizeof(*cmd->hits), compare_downwards);
+    for (uint32_t i = 1; i <= n; i++)
+        sum += cmd->hits[i];
+    if (sum <= 0.0) {
+        cmd->profile_tokens = 0;
+        return;
+    }
+    for (uint32_t i = 1; i <= n; i++)
+        cmd->hits[i] = cmd->hits[i - 1] + cmd->hits[i] / sum;
+    cmd->forecast.hits = cmd->hits;
+    cmd->forecast.n_experts = n;
+}
+
+/* Without a profile, or memory for it, experts are taken to be equally likely. */
+static void load_profile(struct plan_cmd *cmd)
+{
+    const struct sl_hparams *hp = &cmd->hp;
+    char *path = sl_options_profile_path(cmd->args->model.path);
+    struct sl_evict *evict = NULL;
+    size_t n = (size_t)(hp->n_layers - hp->n_dense) * hp->n_experts;
+    int64_t n_tokens = 0;
+
+    cmd->hits = calloc(n + 1, sizeof(*cmd->hits));
+    if (path && cmd->hits && n &&
+        sl_evict_new(&evict, SL_EVICT_DEFAULT, hp->n_layers, hp->n_experts,
+                     hp->n_experts_used) == 0)
+        n_tokens = sl_profile_load(path, evict, hp->n_layers, hp->n_experts);
+    if (n_tokens > 0) {
+        cmd->profile_tokens = (uint64_t)n_tokens;
+        sum_shares(cmd, evict);
+    }
+    sl_evict_free(evict);
+    free(path);
+}
+
 /* What does not depend on a budget. */
 static int find_bounds(struct plan_cmd *cmd, struct sl_diag *diag)
 {
@@ -350,15 +405,16 @@ static void print_head(const struct plan_cmd *cmd)
 static void print_row(const struct plan_cmd *cmd, uint64_t budget, const struct sl_forecast *f)
 {
     const struct sl_plan *p = &f->plan;
-    char ram[SL_UNITS_BYTES], weights[SL_UNITS_BYTES], kv[SL_UNITS_BYTES], rest[SL_UNITS_BYTES], cache[SL_UNITS_BYTES], read[SL_UNITS_BYTES];
+    uint64_t weight_bytes = p->is_streaming ? p->shared_bytes : cmd->in.weight_bytes;
+    char a[SL_UNITS_BYTES], b[SL_UNITS_BYTES], c[SL_UNITS_BYTES];
 
-    printf("%8s  %-9s %10s %10s %10s ", budget ? sl_units_ram(ram, p->ram_bytes) : "auto",
-           p->is_streaming ? "streaming" : "resident",
-           sl_units_size(weights, p->is_streaming ? p->shared_bytes : cmd->in.weight_bytes),
-           sl_units_size(kv, p->kv_bytes), sl_units_size(rest, p->scratch_bytes + p->overhead_bytes));
+    printf("%8s  %-9s ", budget ? sl_units_ram(a, p->ram_bytes) : "auto",
+           p->is_streaming ? "streaming" : "resident");
+    printf("%10s %10s %10s ", sl_units_size(a, weight_bytes), sl_units_size(b, p->kv_bytes),
+           sl_units_size(c, p->scratch_bytes + p->overhead_bytes));
     if (p->is_streaming)
-        printf("%10s %6.1f %% %10s", sl_units_size(cache, p->cache_bytes), 100.0 * f->hit_share,
-               sl_units_size(read, (uint64_t)f->read_bytes));
+        printf("%10s %6.1f %% %10s", sl_units_size(a, p->cache_bytes), 100.0 * f->hit_share,
+               sl_units_size(b, (uint64_t)f->read_bytes));
     else
         printf("%10s %8s %10s", "", "", "");
     if (f->seconds > 0.0)
@@ -371,7 +427,6 @@ static void print_row(const struct plan_cmd *cmd, uint64_t budget, const struct 
 static void print_table(const struct plan_cmd *cmd, const uint64_t *budgets, uint32_t n)
 {
     struct sl_forecast f;
-    struct sl_diag diag;
     char text[SL_UNITS_BYTES];
 
     printf("\n%8s  %-9s %10s %10s %10s %10s %8s %10s %9s\n", "--ram", "experts", "weights", "KV",
@@ -381,7 +436,7 @@ static void print_table(const struct plan_cmd *cmd, const uint64_t *budgets, uin
             print_row(cmd, 0, &cmd->here);
         else if (budgets[i] == 0)
             printf("%8s  too little memory is free\n", "auto");
-        else if (sl_forecast_make(&f, &cmd->forecast, budgets[i], SLUICE_RESIDENCY_AUTO, &diag) == 0)
+        else if (sl_forecast_make(&f, &cmd->forecast, budgets[i], SLUICE_RESIDENCY_AUTO, NULL) == 0)
             print_row(cmd, budgets[i], &f);
         else
             printf("%8s  too small\n", sl_units_ram(text, budgets[i]));
@@ -411,10 +466,15 @@ static void print_tail(const struct plan_cmd *cmd)
                sl_units_ram(a, cmd->here.plan.ram_bytes / MIB * MIB));
     else
         printf("Here, without --ram: resident.\n");
+    if (b->min_bytes && cmd->profile_tokens)
+        printf("Hits: experts are needed as often as in the last %" PRIu64 " tokens or so of "
+               "earlier runs, the\nlikeliest are in memory.", cmd->profile_tokens);
+    else if (b->min_bytes)
+        printf("Hits: every expert is needed equally often, the worst case; there is no profile "
+               "of this\nmodel yet, which runs that stream leave behind.");
     if (b->min_bytes)
-        printf("Assumed: a token's experts are any, equally often; text repeats some, so hits "
-               "are more.\nToken time = shared weights at memory speed + the longer of experts "
-               "at memory speed\nand missing experts at disk speed.\n");
+        printf(" Token time: shared weights at memory speed, plus the\nlonger of experts at "
+               "memory speed and missing experts at disk speed.\n");
 }
 
 static void write_u64(struct sl_jsonwriter *w, const char *key, uint64_t value)
@@ -505,7 +565,8 @@ static int write_json(const struct plan_cmd *cmd, const uint64_t *budgets, uint3
     else
         sl_jsonwriter_null(&w);
     write_u64(&w, "kv_bytes_per_1024_tokens", cmd->kv_step_bytes);
-    write_string(&w, "assumption", "uniform");
+    write_string(&w, "assumption", cmd->profile_tokens ? "profile" : "uniform");
+    write_u64(&w, "profile_tokens", cmd->profile_tokens);
     write_machine(&w, cmd);
     sl_jsonwriter_key(&w, "here");
     sl_jsonwriter_begin_object(&w);
@@ -546,8 +607,10 @@ static int run(struct plan_cmd *cmd)
     r = read_shape(cmd, &diag);
     if (r == 0)
         r = measure(cmd, &diag);
-    if (r == 0)
+    if (r == 0) {
+        load_profile(cmd);
         r = find_bounds(cmd, &diag);
+    }
     if (r < 0)
         return sl_report_error("%s", diag.text[0] ? diag.text : sl_err_text(r));
     memcpy(budgets, cmd->args->budgets, n * sizeof(*budgets));
@@ -576,6 +639,7 @@ int sl_cmd_plan(int argc, char **argv)
         return sl_report_error("not enough memory");
     cmd->args = &args;
     code = run(cmd);
+    free(cmd->hits);
     sl_weights_done(&cmd->weights);
     if (cmd->pack)
         sl_pack_close(cmd->pack);

@@ -17,6 +17,19 @@ static double expert_bytes(const struct sl_plan_in *in)
     return bytes;
 }
 
+/* Hits with a share of all experts in memory. */
+static double hits_with(const struct sl_forecast_in *in, double share)
+{
+    double at = share * in->n_experts;
+    uint32_t i = (uint32_t)at;
+
+    if (!in->hits)
+        return share;
+    if (i >= in->n_experts)
+        return in->hits[in->n_experts];
+    return in->hits[i] + (at - i) * (in->hits[i + 1] - in->hits[i]);
+}
+
 int sl_forecast_make(struct sl_forecast *ret, const struct sl_forecast_in *in, uint64_t ram_bytes,
                      enum sluice_residency residency, struct sl_diag *diag)
 {
@@ -33,7 +46,8 @@ int sl_forecast_make(struct sl_forecast *ret, const struct sl_forecast_in *in, u
     if (r < 0)
         return r;
     if (f.plan.is_streaming)
-        f.hit_share = (double)f.plan.cache_bytes / (double)f.plan.cache_all_bytes;
+        f.hit_share =
+            hits_with(in, (double)f.plan.cache_bytes / (double)f.plan.cache_all_bytes);
     f.read_bytes = (1.0 - f.hit_share) * experts;
     if (in->stored_bytes && f.plan.expert_bytes)
         f.read_bytes *= (double)in->stored_bytes / (double)f.plan.expert_bytes;

@@ -5,7 +5,9 @@
  *
  * shared and experts are the bytes of weights that a token needs. Experts are computed
  * while others are read; the shared layers between them are not (only guesses would read
- * then). hits is the share of the needed experts that are in memory.
+ * then). hits is the share of the needed experts that are in memory: as many as fit are,
+ * and each is needed equally often, or as often as it was in earlier runs, the likeliest
+ * being in memory.
  */
 #pragma once
 
@@ -18,11 +20,13 @@ struct sl_forecast_in {
     const struct sl_plan_in *plan; /* but for ram_bytes and residency */
     double memory_bytes_per_s, disk_bytes_per_s; /* 0: not known */
     uint64_t stored_bytes; /* of all experts in the file; 0: as many as in memory */
+    const double *hits;    /* [n_experts + 1] hits with the i likeliest in memory; NULL: i / n */
+    uint32_t n_experts;    /* of all layers together */
 };
 
 struct sl_forecast {
     struct sl_plan plan;
-    double hit_share;         /* 0..1; experts chosen equally often */
+    double hit_share;         /* 0..1 */
     double read_bytes;        /* per token, from the disk */
     double compute_seconds;   /* per token, everything in memory; 0: not known */
     double seconds;           /* per token; 0: not known */

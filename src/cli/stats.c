@@ -73,8 +73,8 @@ static void print_experts(const struct sl_generate_stats *s)
             per_second((double)read_bytes(c) * 1e-9, c->read_ns));
     if (s->disk_bytes_per_s > 0.0)
         fprintf(stderr, " (disk %.2f)", s->disk_bytes_per_s * 1e-9);
-    fprintf(stderr, " | per token %.1f ms stalled, %.1f ms computing", (double)s->stall_ns.median * 1e-6,
-            (double)s->compute_ns.median * 1e-6);
+    fprintf(stderr, " | per token %.1f ms stalled, %.1f ms computing",
+            (double)s->stall_ns.median * 1e-6, (double)s->compute_ns.median * 1e-6);
     fprintf(stderr, " (1 in 100: %.1f, %.1f)]\n", (double)s->stall_ns.p99 * 1e-6,
             (double)s->compute_ns.p99 * 1e-6);
 

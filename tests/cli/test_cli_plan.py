@@ -200,3 +200,19 @@ def test_hostile_heads_are_refused(tmp_path):
     for n_tensors, n_kv in ((2**63, 1), (1, 2**63), (0, 0)):
         path.write_bytes(struct.pack('<IIQQ', 0x46554747, 3, n_tensors, n_kv) + bytes(100))
         refused(1, 'h.gguf', 'plan', path, '--no-measure')
+
+
+def test_what_earlier_runs_used_counts(tmp_path):
+    env = {**ENV, 'XDG_STATE_HOME': str(tmp_path)}
+    args = ['--ram', 'min', *RATES]
+    before = plan(DEMO, *args, env=env)
+    assert (before['assumption'], before['profile_tokens']) == ('uniform', 0)
+    good('run', DEMO, 'In the beginning', '-n', '60', '--ignore-eos', '--temp', '0', '--residency',
+         'stream', '--ram', 'min', env=env)
+    after = plan(DEMO, *args, env=env)
+    assert after['assumption'] == 'profile' and after['profile_tokens'] >= 60
+    assert before['budgets'][0]['hit_share'] < after['budgets'][0]['hit_share'] < 1
+    assert 'earlier runs' in good('plan', DEMO, *args, env=env)
+    path, = (tmp_path / 'sluice').glob('*.profile')
+    path.write_text('sluice-profile 1 999999 999999 7\n')
+    assert plan(DEMO, *args, env=env)['assumption'] == 'uniform'
