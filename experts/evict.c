@@ -196,6 +196,8 @@ int sl_evict_new(struct sl_evict **ret_evict, enum sl_evict_policy policy, uint3
                 evict->layers[i].share[k][e] = share;
                 evict->layers[i].odds[k][e] = sl_logistic_odds(share);
             }
+        for (uint32_t e = 0; e < n_experts; e++)
+            evict->layers[i].seed[e] = -1;
         update_chances(evict, &evict->layers[i]);
     }
     *ret_evict = evict;

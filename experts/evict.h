@@ -61,7 +61,7 @@ const float *sl_evict_chances(const struct sl_evict *evict, uint32_t layer);
 
 /* What earlier runs saw, as shares of tokens (0..1): the values to begin with. */
 void sl_evict_seed(struct sl_evict *evict, uint32_t layer, uint32_t expert, float share);
-/* What was given to sl_evict_seed, 0 if nothing was. */
+/* What was given to sl_evict_seed, -1 if nothing was. */
 float sl_evict_seeded(const struct sl_evict *evict, uint32_t layer, uint32_t expert);
 
 /* Share of the observed tokens that chose it: for the profile. */

@@ -7,7 +7,7 @@
  * folded into a digest, which the last record holds with the counters.
  *
  *     header   version, n_layers, n_experts, n_used, policy, guess, alignment, depth,
- *              budget, bandwidth; for each layer its number of experts and, if that is
+ *              budget, bandwidth, fixed bytes; for each layer its number of experts and, if that is
  *              not 0, for each part type, columns and rows, then for each expert and
  *              part file, offset (as difference to the one before) and stored bytes;
  *              1 and the seeds as floats, or 0
@@ -174,7 +174,8 @@ static int get_shape(struct sl_trace *t)
         (r = get_u32(t, SL_READER_ALIGN_MAX, &info->alignment)) < 0 ||
         (r = get_u32(t, SL_READER_DEPTH_MAX, &info->depth)) < 0 ||
         (r = get(t, (uint64_t)1 << 50, &info->budget)) < 0 ||
-        (r = get(t, (uint64_t)1 << 50, &info->bandwidth)) < 0)
+        (r = get(t, (uint64_t)1 << 50, &info->bandwidth)) < 0 ||
+        (r = get(t, (uint64_t)1 << 50, &info->fixed_bytes)) < 0)
         return r;
     if (info->n_layers == 0 || info->n_experts == 0 || info->n_used == 0 || info->depth == 0 ||
         !sl_is_pow2(info->alignment) || info->alignment < SL_READER_ALIGN)

@@ -28,8 +28,9 @@ struct sl_trace_info {
     uint32_t depth;           /* reads it takes at once */
     uint64_t budget;          /* bytes for slots when the trace begins */
     uint64_t bandwidth;       /* bytes per second of the disk, measured; 0: unknown */
+    uint64_t fixed_bytes;     /* of the process besides the slots; 0: unknown */
     const struct sl_cache_layer *layers; /* [n_layers]; data NULL */
-    const float *seeds;       /* [n_layers][n_experts] given to sl_evict_seed; NULL: none */
+    const float *seeds;       /* [n_layers][n_experts] from sl_evict_seeded; NULL: none */
 };
 
 struct sl_trace_writer;

@@ -80,6 +80,7 @@ static void put_header(struct sl_trace_writer *w, const struct sl_trace_info *in
     put(w, info->depth);
     put(w, info->budget);
     put(w, info->bandwidth);
+    put(w, info->fixed_bytes);
     for (uint32_t i = 0; i < info->n_layers; i++)
         put_layer(w, &info->layers[i]);
     put(w, info->seeds != NULL);
