@@ -295,8 +295,8 @@ int main(void)
         CHECK(bytes < heap_bytes + LEAK_BYTES_MAX, "life %u: %zu bytes of heap, %zu at first",
               n_lives, bytes, heap_bytes);
     }
-    printf("ok: %u lives, %u rows checked, %u steps failed, %u cancelled, longest %.2f s\n", n_lives,
-           life->n_checked, life->n_failed, life->n_cancelled, life->longest_s);
+    printf("ok: %u lives, %u rows checked, %u steps failed, %u cancelled, longest %.2f s\n",
+           n_lives, life->n_checked, life->n_failed, life->n_cancelled, life->longest_s);
     CHECK(life->n_checked > 0, "nothing was checked");
     for (size_t i = 0; i < N_FILES; i++) {
         sluice_session_free(residents[i].session);

@@ -137,7 +137,8 @@ static void check_counters(const struct subject *su, struct sluice_session *sess
     CHECK(e->n_failed == 0, "%llu experts failed", (unsigned long long)e->n_failed);
     CHECK(v->predict == SLUICE_PREDICT_ON || e->guesses + e->covered == 0,
           "guesses without prediction");
-    CHECK(v->ram_bytes == SLUICE_RAM_MIN || e->slot_bytes < v->ram_bytes, "slots beyond the budget");
+    CHECK(v->ram_bytes == SLUICE_RAM_MIN || e->slot_bytes < v->ram_bytes,
+          "slots beyond the budget");
 }
 
 /* The whole sequence, then a rewind and a fork, beside another sequence. */
