@@ -3,11 +3,14 @@
  *
  *     EMPTY ──begin──► LOADING ──last slice lands──► READY
  *       ▲                │  │                          │
- *       │   given up,    │  └──a slice fails──►┐       │ evicted
- *       │   none flying  │      or given up    ▼       │
- *       ├────────────────┘               DRAINING      │
- *       ├───────last flying slice lands──────┘         │
+ *       │   given up,    │  └──given up──►┐            │ evicted
+ *       │   none flying  │                ▼            │
+ *       ├────────────────┘            DRAINING         │
+ *       ├──────last flying slice lands────┘            │
  *       └──────────────────────────────────────────────┘
+ *
+ * A slot whose slice fails is given up: at once, or if it is pinned, when its ticket is
+ * released; until then the parts that did land may be looked at.
  *
  * A slot of origin DEMAND has a ticket; its slices are submitted at once, gates and ups
  * of all tickets before any down. A slot of origin GUESS or FILL is read slice by slice
@@ -26,7 +29,9 @@
  *     has something.
  *  4. A slot is pinned exactly if an open ticket names it; pinned slots hold a key.
  *  5. The free list has exactly the EMPTY slots that have memory.
- *  6. guess_slot is NONE or LOADING, not pinned, with slices left to submit.
+ *  6. guess_slot is NONE or LOADING, not pinned, with slices left to submit; no other
+ *     slot that is not pinned has slices left.
+ *  7. A slot with an error is LOADING and pinned.
  */
 #include "experts/cache.h"
 
@@ -48,6 +53,8 @@
 /* Guesses less likely than this are not read. */
 #define GUESS_P_MIN 0.50f
 #define BATCH 64u
+/* Of experts that a layer will hardly choose: more than 0, which means not guessed. */
+#define HINT_P_MIN 0.001f
 
 struct sl_cache {
     /* set once */
@@ -304,12 +311,13 @@ static void empty(struct sl_cache *c, uint32_t slot)
     *map_of(c, s->layer, s->expert) = SL_SLOT_NONE;
     if (c->guess_slot == slot)
         c->guess_slot = SL_SLOT_NONE;
-    s->parts = 0;
+    s->parts = s->unchecked = 0;
     s->state = s->n_flying ? SL_SLOT_DRAINING : SL_SLOT_EMPTY;
     if (s->state == SL_SLOT_EMPTY)
         sl_slots_put_free(&c->slots, slot);
 }
 
+/* Read, perhaps for nothing. */
 static void count_bytes(struct sl_cache *c, struct sl_slot *s, uint64_t bytes)
 {
     struct sl_cache_counters *n = &c->counters;
@@ -320,6 +328,8 @@ static void count_bytes(struct sl_cache *c, struct sl_slot *s, uint64_t bytes)
     s->bytes_read += bytes;
     if (s->was_used)
         n->used_bytes += bytes;
+    else if (s->state == SL_SLOT_DRAINING)
+        n->wasted_bytes += bytes;
 }
 
 static void fail(struct sl_cache *c, uint32_t slot, int error)
@@ -327,16 +337,12 @@ static void fail(struct sl_cache *c, uint32_t slot, int error)
     struct sl_slot *s = &c->slots.slots[slot];
 
     c->counters.n_failed++;
-    for (uint32_t i = 0; i < c->n_tickets; i++) {
-        struct sl_ticket *t = &c->tickets[i];
-
-        if (t->is_open && t->slot == slot) {
-            t->error = error;
-            t->slot = SL_SLOT_NONE;
-        }
-    }
-    s->is_pinned = false;
-    empty(c, slot);
+    if (s->origin == SL_SLOT_FILL)
+        c->is_filling = false; /* or it would be tried for ever */
+    if (s->is_pinned)
+        s->error = error; /* update tells the ticket */
+    else
+        empty(c, slot);
 }
 
 static void landed(struct sl_cache *c, const struct sl_read_done *done)
@@ -350,19 +356,19 @@ static void landed(struct sl_cache *c, const struct sl_read_done *done)
     tell(c, &(struct sl_cache_event){ .kind = SL_CACHE_EVENT_REAPED, .layer = s->layer,
                                       .expert = s->expert, .value = done->tag,
                                       .n = done->error != 0 });
-    if (s->state == SL_SLOT_DRAINING) {
-        if (s->n_flying == 0) {
-            s->state = SL_SLOT_EMPTY;
-            sl_slots_put_free(&c->slots, slot);
-        }
-        return;
+    part = slice_read(c, slot, slice, &read);
+    if (!done->error)
+        count_bytes(c, s, read.bytes);
+    if (s->state == SL_SLOT_DRAINING && s->n_flying == 0) {
+        s->state = SL_SLOT_EMPTY;
+        sl_slots_put_free(&c->slots, slot);
     }
+    if (s->state != SL_SLOT_LOADING || s->error)
+        return;
     if (done->error) {
         fail(c, slot, done->error);
         return;
     }
-    part = slice_read(c, slot, slice, &read);
-    count_bytes(c, s, read.bytes);
     if (--s->n_left[part] > 0)
         return;
     s->parts |= (uint8_t)(1u << part);
@@ -378,10 +384,10 @@ static void landed(struct sl_cache *c, const struct sl_read_done *done)
 static float slot_worth(const struct sl_cache *c, const struct sl_slot *s)
 {
     float hint = c->hint_p[(uint64_t)s->layer * c->slots.n_experts + s->expert];
-    float value = sl_evict_value(c->evict, s->layer, s->expert);
-    float guessed = hint > 0 ? sl_evict_guess_value(c->evict, s->layer, s->expert, hint) : 0;
 
-    return guessed > value ? guessed : value;
+    /* the guess knows the past too, so it counts even where it says less */
+    return hint > 0 ? sl_evict_guess_value(c->evict, s->layer, s->expert, hint)
+                    : sl_evict_value(c->evict, s->layer, s->expert);
 }
 
 /* The slot of the kind that is worth least, less than limit, or NONE. */
@@ -437,7 +443,7 @@ static void add_slices(struct sl_cache *c, struct batch *b, uint32_t slot, uint3
 {
     struct sl_slot *s = &c->slots.slots[slot];
 
-    while (s->next_slice < s->n_slices && b->n < b->room && n_most > 0) {
+    while (!s->error && s->next_slice < s->n_slices && b->n < b->room && n_most > 0) {
         if (slice_read(c, slot, s->next_slice, &b->reads[b->n]) > last_part)
             return;
         b->n++;
@@ -475,7 +481,7 @@ static bool add_demands(struct sl_cache *c, struct batch *b)
                 const struct sl_slot *s = &c->slots.slots[c->tickets[i].slot];
 
                 add_slices(c, b, c->tickets[i].slot, last_part, UINT32_MAX);
-                is_all &= last_part < SL_PART_DOWN || s->next_slice == s->n_slices;
+                is_all &= last_part < SL_PART_DOWN || s->error || s->next_slice == s->n_slices;
             }
     return is_all;
 }
@@ -572,6 +578,8 @@ static bool update(struct sl_cache *c, struct sl_ticket *t)
             t->mats[p].data = range_of(c, t->slot, t->layer, t->expert, p).matrix;
     t->parts = s->parts;
     t->unchecked |= s->unchecked & more;
+    if (s->error && !t->error)
+        t->error = s->error;
     return more != 0;
 }
 
@@ -614,7 +622,7 @@ static void find_ticket(struct sl_cache *c, struct sl_ticket *t)
 void sl_cache_request(struct sl_cache *c, uint32_t layer, const uint32_t *experts, uint32_t n,
                       struct sl_ticket *tickets)
 {
-    assert(layer < c->n_layers);
+    assert(layer < c->n_layers && c->n_open_tickets == 0);
     if (!c->is_streaming) {
         request_resident(&c->layers[layer], layer, experts, n, tickets);
         return;
@@ -646,40 +654,46 @@ void sl_cache_request(struct sl_cache *c, uint32_t layer, const uint32_t *expert
         (void)update(c, &tickets[i]);
 }
 
+/* Show in all tickets what is in memory. True if there is nothing to wait for. */
+static bool is_answered(struct sl_cache *c, int *ret_error)
+{
+    bool is_more = false, is_missing = false;
+
+    *ret_error = 0;
+    for (uint32_t i = 0; i < c->n_tickets; i++) {
+        struct sl_ticket *t = &c->tickets[i];
+
+        is_more |= update(c, t);
+        is_missing |= t->is_open && !t->error && t->parts != SL_PARTS_ALL;
+        if (t->is_open && t->error && !*ret_error)
+            *ret_error = t->error;
+    }
+    return *ret_error || is_more || !is_missing;
+}
+
 int sl_cache_wait(struct sl_cache *c)
 {
-    uint64_t start = 0, waited = 0;
+    uint64_t start = 0, waited;
+    int error;
 
     if (!c->is_streaming)
         return 0;
     event(c, SL_CACHE_EVENT_WAIT, 0, 0, 0);
     for (;;) {
-        bool is_more = false, is_missing = false;
-        int error = 0;
+        bool is_done = is_answered(c, &error);
 
-        for (uint32_t i = 0; i < c->n_tickets; i++) {
-            struct sl_ticket *t = &c->tickets[i];
-
-            is_more |= update(c, t);
-            is_missing |= t->is_open && !t->error && t->parts != SL_PARTS_ALL;
-            if (t->is_open && t->error && !error)
-                error = t->error;
-        }
-        if (error || is_more || !is_missing) {
-            if (start)
-                waited = sl_clock_ns() - start;
-            c->counters.stall_ns += waited;
-            pump(c);
-            event(c, SL_CACHE_EVENT_WAITED, 0, 0, waited);
-            return error;
-        }
         pump(c);
-        if (sl_reader_n_flying(c->opts.reader) == 0)
-            return 0; /* all slots are pinned */
+        /* nothing flying: all slots are pinned */
+        if (is_done || sl_reader_n_flying(c->opts.reader) == 0)
+            break;
         if (!start)
             start = sl_clock_ns();
         (void)reap(c, true);
     }
+    waited = start ? sl_clock_ns() - start : 0;
+    c->counters.stall_ns += waited;
+    event(c, SL_CACHE_EVENT_WAITED, 0, 0, waited);
+    return error;
 }
 
 void sl_cache_poll(struct sl_cache *c)
@@ -727,7 +741,7 @@ void sl_cache_release(struct sl_cache *c, struct sl_ticket *t)
     s->last_use = ++c->use_count;
     /* what is broken, or not wanted any more before it was there, must not stay */
     if (t->error || s->state == SL_SLOT_LOADING)
-        empty(c, t->slot);
+        empty(c, t->slot); /* also where a slice has failed */
 }
 
 void sl_cache_observe(struct sl_cache *c, uint32_t layer, const uint32_t *experts, uint32_t n_used,
@@ -745,19 +759,34 @@ const float *sl_cache_chances(const struct sl_cache *c, uint32_t layer)
     return c->is_streaming ? sl_evict_chances(c->evict, layer) : NULL;
 }
 
+/* Remember the guesses of one layer, which begin at i. Experts that are not named share
+ * what is left: a router that has been asked says as much of them. Returns where the next
+ * layer's begin. */
+static uint32_t note_guesses(struct sl_cache *c, const struct sl_guess *guesses, uint32_t i,
+                             uint32_t n)
+{
+    uint32_t n_experts = c->slots.n_experts, layer = guesses[i].layer, end = i;
+    float *p = c->hint_p + (uint64_t)layer * n_experts;
+    float left = (float)c->opts.n_used, rest;
+
+    for (; end < n && guesses[end].layer == layer; end++)
+        left -= guesses[end].p;
+    rest = end - i < n_experts ? left / (float)(n_experts - (end - i)) : 0;
+    for (uint32_t e = 0; e < n_experts; e++)
+        p[e] = rest > HINT_P_MIN ? rest : HINT_P_MIN;
+    for (; i < end; i++)
+        p[guesses[i].expert] = guesses[i].p > HINT_P_MIN ? guesses[i].p : HINT_P_MIN;
+    return end;
+}
+
 void sl_cache_hint(struct sl_cache *c, const struct sl_guess *guesses, uint32_t n)
 {
-    uint32_t n_experts = c->slots.n_experts;
-
     if (!c->is_streaming || !c->opts.guess)
         return;
     tell(c, &(struct sl_cache_event){
                 .kind = SL_CACHE_EVENT_HINT, .n = n, .guesses = guesses });
-    for (uint32_t i = 0; i < n; i++)
-        memset(c->hint_p + (uint64_t)guesses[i].layer * n_experts, 0,
-               sizeof(*c->hint_p) * n_experts);
-    for (uint32_t i = 0; i < n; i++)
-        c->hint_p[(uint64_t)guesses[i].layer * n_experts + guesses[i].expert] = guesses[i].p;
+    for (uint32_t i = 0; i < n; i = note_guesses(c, guesses, i, n))
+        ;
     sl_prefetch_put(c->prefetch, guesses, n);
     pump(c);
 }
@@ -792,6 +821,7 @@ int sl_cache_set_budget(struct sl_cache *c, uint64_t bytes)
     uint32_t n_before = 0, n_after = 0;
     int r;
 
+    assert(c->n_open_tickets == 0);
     event(c, SL_CACHE_EVENT_BUDGET, 0, 0, bytes);
     for (uint32_t i = 0; i < SL_REGIONS_MAX; i++)
         n_before += c->slots.regions[i].base != NULL;
@@ -842,28 +872,48 @@ void sl_cache_set_event_fn(struct sl_cache *c, sl_cache_event_fn fn, void *arg)
     c->event_arg = arg;
 }
 
-void sl_cache_verify(const struct sl_cache *c)
+static const char *verify_tickets(const struct sl_cache *c)
 {
-    uint32_t n_flying = 0, n_pinned = 0, n_open = 0;
+    uint32_t n_pinned = 0, n_open = 0;
+
+    for (uint32_t i = 0; i < c->n_tickets; i++) {
+        const struct sl_ticket *t = &c->tickets[i];
+
+        if (!t->is_open || t->slot == SL_SLOT_NONE)
+            continue;
+        n_open++;
+        if (!c->slots.slots[t->slot].is_pinned ||
+            sl_slots_find(&c->slots, t->layer, t->expert) != t->slot)
+            return "4: an open ticket's slot is not pinned, or holds something else";
+        if (t->parts & ~c->slots.slots[t->slot].parts)
+            return "4: a ticket shows a part that is not in memory";
+    }
+    for (uint32_t i = 0; i < c->slots.n_slots_max; i++)
+        n_pinned += c->slots.slots[i].is_pinned;
+    return n_pinned == n_open ? NULL : "4: a slot is pinned without a ticket";
+}
+
+const char *sl_cache_verify(const struct sl_cache *c)
+{
+    uint32_t n_flying = 0;
+    const char *broken;
 
     if (!c->is_streaming)
-        return;
-    sl_slots_verify(&c->slots);
+        return NULL;
+    broken = sl_slots_verify(&c->slots);
+    if (!broken)
+        broken = verify_tickets(c);
+    if (broken)
+        return broken;
     for (uint32_t i = 0; i < c->slots.n_slots_max; i++) {
-        n_flying += c->slots.slots[i].n_flying;
-        n_pinned += c->slots.slots[i].is_pinned;
-    }
-    for (uint32_t i = 0; i < c->n_tickets; i++)
-        n_open += c->tickets[i].is_open && c->tickets[i].slot != SL_SLOT_NONE;
-    assert(n_flying == sl_reader_n_flying(c->opts.reader));
-    assert(n_pinned == n_open);
-    if (c->guess_slot != SL_SLOT_NONE) {
-        const struct sl_slot *s = &c->slots.slots[c->guess_slot];
+        const struct sl_slot *s = &c->slots.slots[i];
+        bool is_unfinished = s->state == SL_SLOT_LOADING && s->next_slice < s->n_slices;
 
-        assert(s->state == SL_SLOT_LOADING && !s->is_pinned && s->next_slice < s->n_slices);
-        (void)s;
+        n_flying += s->n_flying;
+        if ((c->guess_slot == i) != (is_unfinished && !s->is_pinned))
+            return "6: guess_slot is not the one that is read ahead";
+        if (s->error && s->state == SL_SLOT_LOADING && !s->is_pinned)
+            return "7: a failed slot was kept";
     }
-    (void)n_flying; /* without assertions */
-    (void)n_pinned;
-    (void)n_open;
+    return n_flying == sl_reader_n_flying(c->opts.reader) ? NULL : "2: reads in flight";
 }

@@ -193,5 +193,5 @@ struct sl_cache_event {
 typedef void (*sl_cache_event_fn)(void *arg, const struct sl_cache_event *event);
 void sl_cache_set_event_fn(struct sl_cache *cache, sl_cache_event_fn fn, void *arg);
 
-/* Check the invariants at the top of cache.c; asserts. For tests. */
-void sl_cache_verify(const struct sl_cache *cache);
+/* Check the invariants at the top of cache.c: NULL, or the one that is broken. For tests. */
+const char *sl_cache_verify(const struct sl_cache *cache);

@@ -278,33 +278,59 @@ void sl_slots_put_free(struct sl_slots *s, uint32_t slot)
     s->free_list[s->n_free++] = slot;
 }
 
-void sl_slots_verify(const struct sl_slots *s)
+static const char *verify_slot(const struct sl_slots *s, uint32_t i)
+{
+    const struct sl_slot *slot = &s->slots[i];
+    bool holds = slot->state == SL_SLOT_LOADING || slot->state == SL_SLOT_READY;
+    uint32_t n_left = 0;
+
+    for (uint32_t p = 0; p < SL_PART_COUNT; p++)
+        n_left += slot->n_left[p];
+    if (slot->region == SL_SLOT_NONE)
+        return slot->state == SL_SLOT_EMPTY ? NULL : "3: a slot without memory is not EMPTY";
+    if (!s->regions[slot->region].base || i < s->regions[slot->region].first_slot ||
+        i - s->regions[slot->region].first_slot >= s->regions[slot->region].n_slots)
+        return "3: a slot's region does not hold it";
+    if (holds && sl_slots_find(s, slot->layer, slot->expert) != i)
+        return "1: a slot is not in the map";
+    if (holds && (slot->state == SL_SLOT_READY) != (slot->parts == SL_PARTS_ALL))
+        return "3: READY without all parts, or LOADING with all";
+    if (slot->state == SL_SLOT_READY && n_left)
+        return "3: READY with slices left";
+    if ((slot->state == SL_SLOT_READY || slot->state == SL_SLOT_EMPTY) && slot->n_flying)
+        return "3: EMPTY or READY with reads in flight";
+    if (slot->state == SL_SLOT_DRAINING && !slot->n_flying)
+        return "3: DRAINING without reads in flight";
+    if (slot->unchecked & ~slot->parts)
+        return "3: a part is to be checked that is not there";
+    return slot->is_pinned && !holds ? "4: a pinned slot holds nothing" : NULL;
+}
+
+const char *sl_slots_verify(const struct sl_slots *s)
 {
     uint32_t n_free = 0, n_mapped = 0, n_held = 0;
 
     for (uint32_t i = 0; i < s->n_slots_max; i++) {
         const struct sl_slot *slot = &s->slots[i];
-        bool holds = slot->state == SL_SLOT_LOADING || slot->state == SL_SLOT_READY;
+        const char *broken = verify_slot(s, i);
 
-        if (slot->region == SL_SLOT_NONE) {
-            assert(slot->state == SL_SLOT_EMPTY);
-            continue;
-        }
-        assert(s->regions[slot->region].base);
-        n_free += slot->state == SL_SLOT_EMPTY;
-        n_held += holds;
-        assert(!holds || sl_slots_find(s, slot->layer, slot->expert) == i);
-        assert((slot->state == SL_SLOT_READY) == (slot->parts == SL_PARTS_ALL));
-        assert(slot->state == SL_SLOT_LOADING || slot->state == SL_SLOT_DRAINING ||
-               slot->n_flying == 0);
-        assert(slot->state != SL_SLOT_DRAINING || slot->n_flying > 0);
-        assert(!slot->is_pinned || holds);
+        if (broken)
+            return broken;
+        n_free += slot->region != SL_SLOT_NONE && slot->state == SL_SLOT_EMPTY;
+        n_held += slot->state == SL_SLOT_LOADING || slot->state == SL_SLOT_READY;
     }
-    assert(n_free == s->n_free);
+    for (uint32_t i = 0; i < s->n_free; i++) {
+        uint32_t slot = s->free_list[i];
+
+        if (s->slots[slot].region == SL_SLOT_NONE || s->slots[slot].state != SL_SLOT_EMPTY)
+            return "5: the free list has a slot that is not free";
+        for (uint32_t j = 0; j < i; j++)
+            if (s->free_list[j] == slot)
+                return "5: the free list has a slot twice";
+    }
     for (uint32_t i = 0; i < s->n_layers * s->n_experts; i++)
         n_mapped += s->map[i] != SL_SLOT_NONE;
-    assert(n_mapped == n_held);
-    (void)n_mapped; /* without assertions */
-    (void)n_held;
-    (void)n_free;
+    if (n_free != s->n_free)
+        return "5: a free slot is not in the list";
+    return n_mapped == n_held ? NULL : "1: the map names a slot that does not hold it";
 }

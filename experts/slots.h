@@ -26,7 +26,7 @@ enum sl_slot_state {
 enum sl_slot_origin { SL_SLOT_DEMAND = 0, SL_SLOT_GUESS, SL_SLOT_FILL };
 
 struct sl_slot {
-    uint32_t layer, expert; /* unless EMPTY or DRAINING */
+    uint32_t layer, expert; /* unless EMPTY; DRAINING: what it was */
     uint32_t region;        /* SL_SLOT_NONE: no memory behind it now */
     enum sl_slot_state state;
     enum sl_slot_origin origin;
@@ -36,7 +36,7 @@ struct sl_slot {
     uint8_t unchecked;  /* of these */
     uint16_t next_slice, n_slices, n_flying; /* slices in order of parts */
     uint16_t n_left[SL_PART_COUNT];          /* slices that have not landed */
-    int error;
+    int error;           /* a slice has failed, and a ticket is still out */
     uint64_t bytes_read; /* landed so far */
     uint64_t last_use;
 };
@@ -112,4 +112,5 @@ bool sl_slots_has_free(const struct sl_slots *slots, uint32_t kind);
 /* An EMPTY slot goes back to the list. */
 void sl_slots_put_free(struct sl_slots *slots, uint32_t slot);
 
-void sl_slots_verify(const struct sl_slots *slots);
+/* NULL, or which invariant at the top of cache.c is broken. */
+const char *sl_slots_verify(const struct sl_slots *slots);
