@@ -188,6 +188,24 @@ static int read_pieces(const struct pieces *p, uint8_t *base, struct sl_reader *
     return r;
 }
 
+/* All or nothing counts: the region, and matrices that were decoded from a pack. */
+static void lock(struct sl_pinned *pinned, const struct pieces *p)
+{
+    bool is_locked = !pinned->region.base ||
+                     mlock(pinned->region.base, pinned->region.bytes) == 0;
+
+    for (uint32_t i = 0; i < p->n_views; i++) {
+        const struct sl_tensor *view = p->views[i];
+        const uint8_t *data = view->data, *base = pinned->region.base;
+
+        if (base && data >= base && data < base + pinned->region.bytes)
+            continue;
+        pinned->bytes += sl_tensor_mat_bytes(view);
+        is_locked = is_locked && mlock(data, sl_tensor_mat_bytes(view)) == 0;
+    }
+    pinned->locked_bytes = is_locked ? pinned->bytes : 0;
+}
+
 int sl_pinned_load(struct sl_pinned *ret_pinned, struct sl_weights *w, const struct sl_hparams *hp,
                    const struct sl_gguf *gguf, struct sl_pack *pack, struct sl_reader *reader,
                    int (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
@@ -232,8 +250,7 @@ int sl_pinned_load(struct sl_pinned *ret_pinned, struct sl_weights *w, const str
         p.views[i]->data = pinned.region.base + piece->at + (piece->t->file_off - piece->off) +
                            ((const uint8_t *)p.views[i]->data - piece->t->data);
     }
-    if (pinned.region.base && mlock(pinned.region.base, pinned.region.bytes) == 0)
-        pinned.locked_bytes = pinned.bytes;
+    lock(&pinned, &p);
     *ret_pinned = pinned;
     pinned.region.base = NULL;
 
