@@ -468,13 +468,13 @@ static void print_tail(const struct plan_cmd *cmd)
         printf("Here, without --ram: resident.\n");
     if (b->min_bytes && cmd->profile_tokens)
         printf("Hits: experts are needed as often as in the last %" PRIu64 " tokens or so of "
-               "earlier runs, the\nlikeliest are in memory.", cmd->profile_tokens);
+               "earlier runs, the\nlikeliest are in memory.\n", cmd->profile_tokens);
     else if (b->min_bytes)
         printf("Hits: every expert is needed equally often, the worst case; there is no profile "
-               "of this\nmodel yet, which runs that stream leave behind.");
+               "of this\nmodel yet, which runs that stream leave behind.\n");
     if (b->min_bytes)
-        printf(" Token time: shared weights at memory speed, plus the\nlonger of experts at "
-               "memory speed and missing experts at disk speed.\n");
+        printf("Token time: shared weights at memory speed, plus the longer of experts at memory "
+               "speed\nand missing experts at disk speed.\n");
 }
 
 static void write_u64(struct sl_jsonwriter *w, const char *key, uint64_t value)

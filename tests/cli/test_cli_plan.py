@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from clitool import DEMO, ENV, good, refused, sluice
+from clitool import DEMO, ENV, good, refused, shared, sluice
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 import header_24b  # noqa: E402
@@ -216,3 +216,18 @@ def test_what_earlier_runs_used_counts(tmp_path):
     path, = (tmp_path / 'sluice').glob('*.profile')
     path.write_text('sluice-profile 1 999999 999999 7\n')
     assert plan(DEMO, *args, env=env)['assumption'] == 'uniform'
+
+
+def test_packs_are_planned_too(tmp_path):
+    pack, cut = tmp_path / 'm.slpack', tmp_path / 'cut.slpack'
+    good('pack', shared('models', 'tiny-bf16.gguf'), pack, '--zstd', '1')
+    whole = plan(pack, '--ram', '48M', *RATES)
+    plain = plan(shared('models', 'tiny-bf16.gguf'), '--ram', '48M', *RATES)
+    assert whole['expert_bytes'] == plain['expert_bytes'] and not whole['head_only']
+    row, other = whole['budgets'][0], plain['budgets'][0]
+    assert row['cache_bytes'] == other['cache_bytes']
+    assert 0.6 < row['read_bytes_per_token'] / other['read_bytes_per_token'] < 0.8  # compressed
+    with open(pack, 'rb') as file:
+        cut.write_bytes(file.read(400000))
+    part = plan(cut, '--ram', '48M', *RATES)
+    assert part['head_only'] and part['budgets'] == whole['budgets']
