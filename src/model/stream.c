@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "base/strbuf.h"
 #include "model/engine.h"
 #include "model/profile.h"
@@ -26,6 +27,9 @@
 #define MIB (1024.0 * 1024.0)
 #define CALM_NS 10000000000ull
 #define AGAIN_NS 1000000000ull
+/* So little memory left is low: this share of the bound, at most LOW_MAX bytes. */
+#define LOW_SHARE 64u
+#define LOW_MAX (512ull << 20)
 /* A run of fewer tokens says too little about the next one. */
 #define PROFILE_TOKENS_MIN 32u
 
@@ -396,30 +400,39 @@ void sl_stream_unreserve(struct sluice_model *m, uint64_t bytes)
     m->stream.session_bytes -= bytes; /* the next session divides anew */
 }
 
+/* Pressure that is ours to relieve: the kernel reports stalls, and little is left. Stalls
+ * alone also come from making huge pages, and from others' page cache. */
+static bool is_short(struct sl_stream *st, uint64_t low)
+{
+    return sl_pressure_poll(st->pressure) && sl_memory_available("") < low;
+}
+
 void sl_stream_before_step(struct sluice_model *m)
 {
     struct sl_stream *st = &m->stream;
     uint64_t least = (m->hp.n_experts_used + 2) * sl_cache_slot_bytes_max(m->cache);
+    uint64_t share = st->plan.ram_bytes / LOW_SHARE, low = share < LOW_MAX ? share : LOW_MAX;
     uint64_t now, given_back = st->given_back;
 
     if (++st->n_steps == 2)
         sl_cache_fill(m->cache);
-    if (sl_pressure_poll(st->pressure)) {
+    if (is_short(st, low)) {
         now = sl_clock_ns();
-        if (st->given_back && now - st->calm_since_ns < AGAIN_NS)
+        if (st->given_back && now - st->changed_ns < AGAIN_NS)
             return;
         given_back += SL_REGION_BYTES_MAX;
         if (given_back + least > st->budget)
             given_back = st->budget > least ? st->budget - least : 0;
     } else if (st->given_back) {
         now = sl_clock_ns();
-        if (now - st->calm_since_ns < CALM_NS)
+        if (now - st->changed_ns < CALM_NS ||
+            sl_memory_available("") < SL_REGION_BYTES_MAX + 2 * low)
             return;
         given_back -= given_back < SL_REGION_BYTES_MAX ? given_back : SL_REGION_BYTES_MAX;
     } else {
         return;
     }
-    st->calm_since_ns = now;
+    st->changed_ns = now;
     /* fails only if the system has nothing to give: then it stays as it is */
     if (sl_cache_set_budget(m->cache, st->budget - given_back) == 0)
         st->given_back = given_back;

@@ -38,7 +38,7 @@ struct sl_stream {
     uint64_t session_bytes;  /* of the sessions alive */
     uint64_t budget;         /* of the cache, as planned */
     uint64_t given_back;     /* of it, because of memory pressure */
-    uint64_t calm_since_ns;
+    uint64_t changed_ns;     /* when given_back last changed */
     uint64_t n_steps, n_tokens;
     uint64_t n_profile_tokens; /* that the profile was made from */
 };
