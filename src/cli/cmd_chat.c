@@ -422,7 +422,7 @@ int sl_cmd_chat(int argc, char **argv)
     sl_message_done(&chat.messages);
     sl_strbuf_done(&chat.answer);
     sluice_session_free(chat.session);
-    sluice_model_close(chat.model);
+    code = sl_options_close_model(chat.model, code);
     free(chat.bias);
     return code;
 }

@@ -385,7 +385,7 @@ int sl_cmd_eval(int argc, char **argv)
     sl_outfile_done(&e.routes_file);
     routes_done(&e.routes);
     sluice_session_free(e.session);
-    sluice_model_close(e.model);
+    code = sl_options_close_model(e.model, code);
     free(e.ids);
     free(e.text);
     return code;

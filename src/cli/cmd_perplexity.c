@@ -310,6 +310,5 @@ int sl_cmd_perplexity(int argc, char **argv)
     else
         r = run_all(&args, model, ids, n);
     free(ids);
-    sluice_model_close(model);
-    return r;
+    return sl_options_close_model(model, r);
 }

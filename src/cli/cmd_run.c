@@ -311,7 +311,7 @@ int sl_cmd_run(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &args);
     code = run_all(&run);
     sluice_session_free(run.session);
-    sluice_model_close(run.model);
+    code = sl_options_close_model(run.model, code);
     sl_strbuf_done(&run.answer);
     sl_strbuf_done(&run.answer_ids);
     free(run.bias);

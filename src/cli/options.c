@@ -263,6 +263,18 @@ int sl_options_open_model(struct sl_model_args *args, const struct sluice_sessio
     return 0;
 }
 
+int sl_options_close_model(struct sluice_model *model, int code)
+{
+    struct sluice_error error = {""};
+
+    if (model && sluice_model_finish(model, &error) < 0) {
+        (void)sl_report_error("%s", error.text);
+        code = code ? code : SL_EXIT_FAILED;
+    }
+    sluice_model_close(model);
+    return code;
+}
+
 static void apply_given(const struct sl_sampling_args *args, struct sluice_sampler_opts *o)
 {
     const struct sluice_sampler_opts *from = &args->opts;

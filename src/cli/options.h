@@ -61,6 +61,12 @@ char *sl_options_profile_path(const char *model_path);
 int sl_options_open_model(struct sl_model_args *args, const struct sluice_session_opts *session,
                           struct sluice_model **ret_model);
 
+/*
+ * Write out what outlives the run (trace, profile) and close; NULL is allowed. Returns code,
+ * or SL_EXIT_FAILED if that failed and code was 0; reported.
+ */
+int sl_options_close_model(struct sluice_model *model, int code);
+
 /* The model's defaults, then what was given; a random seed if none was. bias: heap that
  * the caller frees after making its samplers, NULL if there is none. 0 or -ENOMEM,
  * reported. */
