@@ -250,8 +250,9 @@ struct sluice_batch {
  * numbers); -ERANGE: a bad token id; -EINVAL; -EIO, -EBADMSG: the file could not be read,
  * or a pack is damaged; the sequences of the failed step stand where they were before it,
  * or up to 255 tokens earlier (sluice_seq_tokens), and the call may be made again. A file
- * that became shorter fails for good, and the model must be closed. -ECANCELED: sluice_session_cancel was called (whole steps
- * are kept: sluice_seq_tokens says how far each sequence came).
+ * that became shorter fails for good, and the model must be closed. -ECANCELED:
+ * sluice_session_cancel was called (whole steps are kept: sluice_seq_tokens says how far
+ * each sequence came).
  */
 SLUICE_API int sluice_decode(struct sluice_session *session,
                              const struct sluice_batch *batch, uint32_t n_batch,

@@ -56,6 +56,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         break;
     case KEY_VERIFY: args->verify = true; break;
     case KEY_JSON: args->json = true; break;
+    case 'h': argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP); break;
     case ARGP_KEY_ARG:
         if (state->arg_num > 1)
             argp_error(state, "too many arguments");
@@ -79,6 +80,7 @@ static const struct argp_option options[] = {
     {"zstd", KEY_ZSTD, "LEVEL", 0,
      "Compress, without loss, what becomes at least 8 % smaller: BF16, F16 and F32, hardly ever "
      "quantised weights. LEVEL 1 to 19; higher ones rarely save more", 0},
+    {NULL, 'h', NULL, OPTION_HIDDEN, NULL, 0},
     {"verify", KEY_VERIFY, NULL, 0, "Read the pack back and compare every tensor", 0},
     {"json", KEY_JSON, NULL, 0, "Print one JSON object", 0},
     {"threads", 't', "N", 0, "Worker threads (one per physical core)", 0},

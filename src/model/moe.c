@@ -167,8 +167,9 @@ static void open_experts(struct sl_step *s, uint32_t layer)
         sl_acts_slice(&moe->hidden[a], &hidden, down_kind, moe->first_slot[a], moe->n_slots[a]);
     }
     moe->n_done = 0;
-    s->weight_bytes += moe->n_active * (sl_tensor_mat_bytes(&l->gate) + sl_tensor_mat_bytes(&l->up) +
-                                        sl_tensor_mat_bytes(&l->down));
+    s->weight_bytes += moe->n_active *
+                       (sl_tensor_mat_bytes(&l->gate) + sl_tensor_mat_bytes(&l->up) +
+                        sl_tensor_mat_bytes(&l->down));
 }
 
 /* Give every group the activations of its tokens: the worker's own tokens. */

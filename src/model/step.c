@@ -140,7 +140,8 @@ static void layout_moe(struct sl_step *s, struct sl_arena *arena)
     moe->ahead_u = sl_arena_take(arena, sizeof(float) * SL_PREDICT_AHEAD_MAX * hp->width);
     moe->ahead_scores = sl_arena_take(arena, sizeof(float) * SL_PREDICT_AHEAD_MAX * n_exp);
     moe->ranks = sl_arena_take(arena, sizeof(*moe->ranks) * n_exp);
-    moe->guesses = sl_arena_take(arena, sizeof(*moe->guesses) * max_size(n_exp, SL_PREDICT_RANKS_MAX));
+    moe->guesses =
+        sl_arena_take(arena, sizeof(*moe->guesses) * max_size(n_exp, SL_PREDICT_RANKS_MAX));
 }
 
 /* Room for rows of up to n_cols columns: whole blocks, whatever the kind's length. */

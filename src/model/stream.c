@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -169,11 +170,14 @@ static int open_trace(struct sluice_model *m, const char *path, struct sl_diag *
 {
     struct sl_stream *st = &m->stream;
     struct sl_strbuf aside = { 0 };
+    struct stat info;
     size_t len;
     int r;
 
     if (!path)
         return 0;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) /* it would be replaced */
+        return sl_diag_set(diag, -EINVAL, "cannot write the trace %s: it is no regular file", path);
     st->trace_path = strdup(path);
     sl_strbuf_add_fmt(&aside, "%s.%ld.new", path, (long)getpid());
     r = sl_strbuf_take(&aside, &st->trace_aside, &len);
