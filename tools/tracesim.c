@@ -203,8 +203,11 @@ static void print_exact(const struct args *args, const struct sim_exact *x)
            " late, %" PRIu64 " misses; %.1f MB read on demand, %.1f MB guessed\n",
            n->requests, n->hits, n->covered, n->covered_late, n->misses,
            (double)n->demand_bytes / MB, (double)n->guess_bytes / MB);
-    printf("repeated  %s\n", !x->has_end ? "as far as it goes: the trace was cut off"
-                             : x->is_same ? "to the digit" : "DIFFERENTLY");
+    printf("repeated  %s\n", x->is_same       ? "to the digit"
+                             : x->has_diverged ? "NOT: this cache does something else, which "
+                                                 "the rest of this shows"
+                             : !x->has_end     ? "as far as it goes: the trace was cut off"
+                                               : "DIFFERENTLY");
 }
 
 /* The recorded run, and the bandwidth it had if the trace does not say. */
@@ -222,7 +225,7 @@ static int repeat(struct args *args, bool *ret_is_same)
         uint64_t bytes = n->demand_bytes + n->guess_bytes + n->fill_bytes;
 
         print_exact(args, &exact);
-        *ret_is_same = exact.is_same || !exact.has_end;
+        *ret_is_same = exact.is_same || (!exact.has_end && !exact.has_diverged);
         if (args->bandwidth <= 0)
             args->bandwidth = (double)sl_trace_get_info(trace)->bandwidth;
         if (args->bandwidth <= 0 && n->read_ns)
