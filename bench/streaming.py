@@ -13,6 +13,7 @@ import math
 import os
 import pathlib
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -161,7 +162,7 @@ class Bench:
         return json.loads(done.stdout)['bytes_per_s']
 
     def note(self, text):
-        if text and text not in self.notes:
+        if text not in self.notes:
             self.notes.append(text)
 
     def minutes(self):
@@ -227,7 +228,12 @@ class Bench:
             f'{sum(phase["major_faults"] for phase in phases) / n_tokens:.2f}',
             f'{run.peak_bytes / GIB:.2f}' if run.peak_bytes else '-',
             'yes' if run.killed else 'no' if run.cgroup else '-'])
-        self.note(run.opened['notes'])
+        least = min(phase['experts']['slot_bytes'] for phase in phases)
+        if least < run.opened['slot_bytes']:
+            print(f'{"":{NAME_WIDTH}} under pressure the cache shrank from '
+                  f'{run.opened["slot_bytes"] / GIB:.3f} to {least / GIB:.3f} GiB')
+        for line in run.opened['notes'].splitlines():
+            self.note(f'{name}: {line}')
         self.remember_hashes(name, run.model, phases)
         self.raw.append({'name': name, 'model': str(run.model), 'opened': run.opened,
                          'phases': phases, 'peak_bytes': run.peak_bytes,
@@ -469,6 +475,7 @@ def parse_args():
 
 def main():
     args = parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not without tidying up
     bench = Bench(args)
     if not args.no_cgroup:
         try:
