@@ -147,6 +147,16 @@ static int run_calls(struct exact *x, const struct sl_reader *reader)
     return r;
 }
 
+void sim_seed(struct sl_cache *cache, const struct sl_trace_info *info)
+{
+    uint32_t n = info->seeds ? info->n_layers * info->n_experts : 0;
+
+    for (uint32_t i = 0; i < n; i++)
+        if (info->seeds[i] >= 0)
+            sl_evict_seed(sl_cache_evict(cache), i / info->n_experts, i % info->n_experts,
+                          info->seeds[i]);
+}
+
 int sim_run_exact(struct sl_trace *trace, struct sim_exact *ret_exact, struct sl_diag *diag)
 {
     const struct sl_trace_info *info = sl_trace_get_info(trace);
@@ -168,10 +178,7 @@ int sim_run_exact(struct sl_trace *trace, struct sim_exact *ret_exact, struct sl
         sl_diag_set(diag, r, "not enough memory for the trace's cache");
         goto out;
     }
-    for (uint32_t l = 0; info->seeds && l < info->n_layers; l++)
-        for (uint32_t e = 0; e < info->n_experts; e++)
-            if (info->seeds[l * info->n_experts + e] >= 0)
-                sl_evict_seed(sl_cache_evict(x.cache), l, e, info->seeds[l * info->n_experts + e]);
+    sim_seed(x.cache, info);
     sl_cache_set_event_fn(x.cache, on_event, &x);
     r = run_calls(&x, reader);
     sl_cache_set_event_fn(x.cache, NULL, NULL);

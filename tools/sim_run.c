@@ -140,6 +140,9 @@ int sim_run(const struct sim_script *script, const struct sim_opts *opts,
                     (unsigned long long)opts->budget);
         goto out;
     }
+    sim_seed(run.cache, info);
+    if (script->is_filled)
+        sl_cache_fill(run.cache);
     for (uint64_t i = 0; i < script->n_steps; i++)
         run_step(&run, i);
     sl_cache_get_counters(run.cache, &ret_result->counters);

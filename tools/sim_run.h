@@ -22,6 +22,9 @@ struct sim_exact {
 /* Run the trace's calls again. -EBADMSG, -ENOMEM. */
 int sim_run_exact(struct sl_trace *trace, struct sim_exact *ret_exact, struct sl_diag *diag);
 
+/* Give a cache what the recorded one began with. */
+void sim_seed(struct sl_cache *cache, const struct sl_trace_info *info);
+
 /* ---- other runs ---- */
 
 enum sim_predict { SIM_PREDICT_RECORDED = 0, SIM_PREDICT_OFF, SIM_PREDICT_PERFECT };
@@ -45,7 +48,8 @@ struct sim_script {
     double *polls; /* seconds of computing after the layer's experts */
     uint64_t n_steps, n_experts, n_ranks, n_guesses, n_polls;
     uint64_t cap[5];
-    uint64_t n_tokens; /* decode steps */
+    uint64_t n_tokens; /* steps */
+    bool is_filled;    /* free slots were filled from the start */
 };
 
 /* Reads the trace to its end; it must stay open. -EBADMSG, -ENOMEM. */

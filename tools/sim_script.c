@@ -130,6 +130,7 @@ static int on_event(struct sim_script *s, const struct sl_cache_event *event, st
 {
     if (event->kind == SL_CACHE_EVENT_ASK)
         return on_ask(s, event, c, now);
+    s->is_filled |= event->kind == SL_CACHE_EVENT_FILL;
     if (s->n_steps == 0)
         return 0;
     switch (event->kind) {

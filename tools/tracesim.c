@@ -193,10 +193,11 @@ static void print_exact(const struct args *args, const struct sim_exact *x)
         printf("{\"recorded\": {\"repeated\": %s, \"complete\": %s, \"requests\": %" PRIu64
                ", \"hits\": %" PRIu64 ", \"covered\": %" PRIu64 ", \"covered_late\": %" PRIu64
                ", \"misses\": %" PRIu64 ", \"demand_bytes\": %" PRIu64
-               ", \"guess_bytes\": %" PRIu64 ", \"used_bytes\": %" PRIu64 "},\n",
+               ", \"guess_bytes\": %" PRIu64 ", \"fill_bytes\": %" PRIu64
+               ", \"used_bytes\": %" PRIu64 "},\n",
                x->is_same ? "true" : "false", x->has_end ? "true" : "false", n->requests,
                n->hits, n->covered, n->covered_late, n->misses, n->demand_bytes, n->guess_bytes,
-               n->used_bytes);
+               n->fill_bytes, n->used_bytes);
         return;
     }
     printf("recorded  %" PRIu64 " requests: %" PRIu64 " hits, %" PRIu64 " covered, %" PRIu64
@@ -291,7 +292,7 @@ static void print_run(const struct args *args, const struct sim_script *script, 
 {
     const struct sl_cache_counters *n = &run->counters;
     double tokens = script->n_tokens ? (double)script->n_tokens : 1;
-    double bytes = (double)(n->demand_bytes + n->guess_bytes);
+    double bytes = (double)(n->demand_bytes + n->guess_bytes + n->fill_bytes);
     double hits = percent(n->hits, n->requests);
     double found = percent(n->hits + n->covered, n->requests);
 

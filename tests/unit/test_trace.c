@@ -299,7 +299,8 @@ static void test_other_runs_are_sensible(void **state)
         assert_int_equal(sim_run(&script, &opts, &perfect, NULL), 0);
         assert_int_equal(sim_belady(&script, budget, &best, NULL), 0);
         assert_int_equal(off.counters.requests, script.n_steps ? best.counters.requests : 0);
-        assert_true(best.counters.hits >= off.counters.hits);
+        /* filling free slots saves each expert a first read at most */
+        assert_true(best.counters.hits + N_LAYERS * N_EXPERTS >= off.counters.hits);
         assert_true(off.counters.hits >= last_hits);
         assert_true(perfect.counters.covered + perfect.counters.covered_late > 0 ||
                     off.counters.misses <= best.counters.misses + 8);
