@@ -1,0 +1,387 @@
+/*
+ * Filling and emptying slots: the transitions of the state machine in cache.c, which slot
+ * to take, and which slices to submit next. Demands come first, gates and ups of all of
+ * them before any down; guesses, then fillings of free slots, only on an idle disk.
+ */
+#include "experts/cacheload.h"
+
+#include <assert.h>
+#include <float.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+
+/* Large enough for the disk's full speed, small enough that gate and up come early. */
+#define SLICE_BYTES (1u << 20)
+/* Guesses less likely than this are not read. */
+#define GUESS_P_MIN 0.50f
+#define BATCH 64u
+
+void sl_cacheload_tell(struct sl_cache *c, const struct sl_cache_event *event)
+{
+    if (c->event_fn)
+        c->event_fn(c->event_arg, event);
+}
+
+void sl_cacheload_event(struct sl_cache *c, enum sl_cache_event_kind kind, uint32_t layer,
+                  uint32_t expert, uint64_t value)
+{
+    sl_cacheload_tell(c, &(struct sl_cache_event){
+                .kind = kind, .layer = layer, .expert = expert, .value = value });
+}
+
+static void landed(struct sl_cache *c, const struct sl_read_done *done);
+
+/* Take note of completed reads. */
+uint32_t sl_cacheload_reap(struct sl_cache *c, bool wait)
+{
+    struct sl_read_done done[BATCH];
+    uint32_t n = sl_reader_reap(c->opts.reader, wait, done, BATCH);
+
+    sl_cacheload_event(c, SL_CACHE_EVENT_REAP, 0, 0, n);
+    for (uint32_t i = 0; i < n; i++)
+        landed(c, &done[i]);
+    if (n && sl_reader_n_flying(c->opts.reader) == 0)
+        c->counters.read_ns += sl_clock_ns() - c->read_start_ns;
+    return n;
+}
+
+static uint32_t *map_of(struct sl_cache *c, uint32_t layer, uint32_t expert)
+{
+    return &c->slots.map[(uint64_t)layer * c->slots.n_experts + expert];
+}
+
+static const struct sl_part_at *part_at(const struct sl_cache *c, uint32_t layer, uint32_t expert,
+                                        uint32_t part)
+{
+    return &c->layers[layer].parts[(uint64_t)expert * SL_PART_COUNT + part];
+}
+
+
+struct sl_cache_range sl_cacheload_range(const struct sl_cache *c, uint32_t slot, uint32_t layer,
+                             uint32_t expert, uint32_t part)
+{
+    const struct sl_slot_shape *shape = &c->slots.shapes[layer];
+    const struct sl_part_at *at = part_at(c, layer, expert, part);
+    uint64_t align = sl_reader_alignment(c->opts.reader);
+    bool is_encoded = at->bytes != sl_tensor_mat_bytes(&c->layers[layer].mats[part]);
+    uint8_t *room = sl_slots_base(&c->slots, slot) + shape->part_off[part];
+    struct sl_cache_range r = { .off = at->off / align * align };
+
+    r.bytes = sl_align_up(at->off + at->bytes, align) - r.off;
+    r.n_slices = (uint32_t)((r.bytes + SLICE_BYTES - 1) / SLICE_BYTES);
+    /* what is to be decoded lies at the end, see struct sl_part_check */
+    r.buf = is_encoded ? room + shape->part_room[part] - r.bytes : room;
+    r.stored = r.buf + (at->off - r.off);
+    r.matrix = is_encoded ? room : r.stored;
+    return r;
+}
+
+/* The read of a slice, numbered through all parts; returns its part. */
+static uint32_t slice_read(const struct sl_cache *c, uint32_t slot, uint32_t slice,
+                           struct sl_read *ret_read)
+{
+    const struct sl_slot *s = &c->slots.slots[slot];
+    uint32_t part = 0, i = slice;
+    struct sl_cache_range r = sl_cacheload_range(c, slot, s->layer, s->expert, 0);
+    uint64_t step;
+
+    while (i >= r.n_slices) {
+        i -= r.n_slices;
+        r = sl_cacheload_range(c, slot, s->layer, s->expert, ++part);
+    }
+    step = sl_align_up((r.bytes + r.n_slices - 1) / r.n_slices,
+                       sl_reader_alignment(c->opts.reader));
+    *ret_read = (struct sl_read){
+        .off = r.off + step * i,
+        .buf = r.buf + step * i,
+        .bytes = (uint32_t)(i + 1 < r.n_slices ? step : r.bytes - step * i),
+        .tag = (uint64_t)slice << 32 | slot,
+        .file = part_at(c, s->layer, s->expert, part)->file,
+        .region = c->slots.regions[s->region].reader_region,
+    };
+    return part;
+}
+
+static void begin(struct sl_cache *c, uint32_t slot, uint32_t layer, uint32_t expert,
+                  enum sl_slot_origin origin)
+{
+    struct sl_slot *s = &c->slots.slots[slot];
+
+    assert(s->state == SL_SLOT_EMPTY);
+    *s = (struct sl_slot){ .layer = layer, .expert = expert, .region = s->region,
+                           .state = SL_SLOT_LOADING, .origin = origin };
+    for (uint32_t p = 0; p < SL_PART_COUNT; p++) {
+        s->n_left[p] = (uint16_t)sl_cacheload_range(c, slot, layer, expert, p).n_slices;
+        s->n_slices += s->n_left[p];
+    }
+    *map_of(c, layer, expert) = slot;
+    sl_prefetch_drop(c->prefetch, layer, expert);
+    c->counters.guesses += origin == SL_SLOT_GUESS;
+    sl_cacheload_event(c, SL_CACHE_EVENT_READ, layer, expert, origin);
+}
+
+/* The slot's expert is forgotten; reads in flight are waited for in DRAINING. */
+void sl_cacheload_empty(struct sl_cache *c, uint32_t slot)
+{
+    struct sl_slot *s = &c->slots.slots[slot];
+
+    assert(!s->is_pinned && (s->state == SL_SLOT_LOADING || s->state == SL_SLOT_READY));
+    sl_cacheload_event(c, SL_CACHE_EVENT_EVICT, s->layer, s->expert, !s->was_used);
+    if (!s->was_used) {
+        c->counters.wasted_bytes += s->bytes_read;
+        c->counters.guesses_expired += s->origin == SL_SLOT_GUESS;
+    }
+    *map_of(c, s->layer, s->expert) = SL_SLOT_NONE;
+    if (c->guess_slot == slot)
+        c->guess_slot = SL_SLOT_NONE;
+    s->parts = s->unchecked = 0;
+    s->state = s->n_flying ? SL_SLOT_DRAINING : SL_SLOT_EMPTY;
+    if (s->state == SL_SLOT_EMPTY)
+        sl_slots_put_free(&c->slots, slot);
+}
+
+/* Read, perhaps for nothing. */
+static void count_bytes(struct sl_cache *c, struct sl_slot *s, uint64_t bytes)
+{
+    struct sl_cache_counters *n = &c->counters;
+
+    *(s->origin == SL_SLOT_GUESS  ? &n->guess_bytes
+      : s->origin == SL_SLOT_FILL ? &n->fill_bytes
+                                  : &n->demand_bytes) += bytes;
+    s->bytes_read += bytes;
+    if (s->was_used)
+        n->used_bytes += bytes;
+    else if (s->state == SL_SLOT_DRAINING)
+        n->wasted_bytes += bytes;
+}
+
+static void fail(struct sl_cache *c, uint32_t slot, int error)
+{
+    struct sl_slot *s = &c->slots.slots[slot];
+
+    c->counters.n_failed++;
+    if (s->origin == SL_SLOT_FILL)
+        c->is_filling = false; /* or it would be tried for ever */
+    if (s->is_pinned)
+        s->error = error; /* update tells the ticket */
+    else
+        sl_cacheload_empty(c, slot);
+}
+
+static void landed(struct sl_cache *c, const struct sl_read_done *done)
+{
+    uint32_t slot = (uint32_t)done->tag, slice = (uint32_t)(done->tag >> 32), part;
+    struct sl_slot *s = &c->slots.slots[slot];
+    struct sl_read read;
+
+    assert(s->n_flying > 0);
+    s->n_flying--;
+    sl_cacheload_tell(c, &(struct sl_cache_event){ .kind = SL_CACHE_EVENT_REAPED, .layer = s->layer,
+                                      .expert = s->expert, .value = done->tag,
+                                      .n = done->error != 0 });
+    part = slice_read(c, slot, slice, &read);
+    if (!done->error)
+        count_bytes(c, s, read.bytes);
+    if (s->state == SL_SLOT_DRAINING && s->n_flying == 0) {
+        s->state = SL_SLOT_EMPTY;
+        sl_slots_put_free(&c->slots, slot);
+    }
+    if (s->state != SL_SLOT_LOADING || s->error)
+        return;
+    if (done->error) {
+        fail(c, slot, done->error);
+        return;
+    }
+    if (--s->n_left[part] > 0)
+        return;
+    s->parts |= (uint8_t)(1u << part);
+    if (c->opts.check.run)
+        s->unchecked |= (uint8_t)(1u << part);
+    sl_cacheload_event(c, SL_CACHE_EVENT_LANDED, s->layer, s->expert, s->parts);
+    if (s->parts == SL_PARTS_ALL)
+        s->state = SL_SLOT_READY;
+}
+
+/* ---- choosing ---- */
+
+static float slot_worth(const struct sl_cache *c, const struct sl_slot *s)
+{
+    float hint = c->hint_p[(uint64_t)s->layer * c->slots.n_experts + s->expert];
+
+    /* the guess knows the past too, so it counts even where it says less */
+    return hint > 0 ? sl_evict_guess_value(c->evict, s->layer, s->expert, hint)
+                    : sl_evict_value(c->evict, s->layer, s->expert);
+}
+
+/* The slot of the kind that is worth least, less than limit, or NONE. */
+static uint32_t find_victim(const struct sl_cache *c, uint32_t kind, float limit)
+{
+    uint32_t victim = SL_SLOT_NONE;
+    float least = limit;
+
+    for (uint32_t i = 0; i < c->slots.n_slots_max; i++) {
+        const struct sl_slot *s = &c->slots.slots[i];
+        float value;
+
+        if (s->is_pinned || s->n_flying || s->region == SL_SLOT_NONE ||
+            (s->state != SL_SLOT_READY && s->state != SL_SLOT_LOADING) ||
+            c->slots.regions[s->region].kind != kind)
+            continue;
+        value = slot_worth(c, s);
+        if (value < least || (victim != SL_SLOT_NONE && value == least &&
+                              s->last_use < c->slots.slots[victim].last_use)) {
+            victim = i;
+            least = value;
+        }
+    }
+    return victim;
+}
+
+/* A slot for an expert of the layer: free, or of an expert worth less than limit. */
+static uint32_t take_slot(struct sl_cache *c, uint32_t layer, float limit)
+{
+    uint32_t kind = sl_slots_kind(&c->slots, layer);
+    uint32_t slot = sl_slots_take_free(&c->slots, kind);
+
+    if (slot != SL_SLOT_NONE)
+        return slot;
+    slot = find_victim(c, kind, limit);
+    if (slot == SL_SLOT_NONE)
+        return slot;
+    c->counters.evictions++;
+    sl_cacheload_empty(c, slot);
+    return sl_slots_take_free(&c->slots, kind);
+}
+
+/* ---- submitting ---- */
+
+struct batch {
+    struct sl_read reads[BATCH];
+    uint32_t n, room;
+};
+
+/* Put a slot's next slices into the batch, up to the end of last_part. */
+static void add_slices(struct sl_cache *c, struct batch *b, uint32_t slot, uint32_t last_part,
+                       uint32_t n_most)
+{
+    struct sl_slot *s = &c->slots.slots[slot];
+
+    while (!s->error && s->next_slice < s->n_slices && b->n < b->room && n_most > 0) {
+        if (slice_read(c, slot, s->next_slice, &b->reads[b->n]) > last_part)
+            return;
+        b->n++;
+        s->next_slice++;
+        s->n_flying++;
+        n_most--;
+    }
+}
+
+/* Demands: slots for tickets that have none yet, then all gates and ups, then downs.
+ * False if some slice could not be submitted yet. */
+static bool add_demands(struct sl_cache *c, struct batch *b)
+{
+    bool is_all = true;
+
+    for (uint32_t i = 0; i < c->n_tickets; i++) {
+        struct sl_ticket *t = &c->tickets[i];
+        uint32_t slot;
+
+        if (!t->is_open || t->error || t->slot != SL_SLOT_NONE)
+            continue;
+        slot = take_slot(c, t->layer, FLT_MAX);
+        if (slot == SL_SLOT_NONE) {
+            is_all = false;
+            break;
+        }
+        begin(c, slot, t->layer, t->expert, SL_SLOT_DEMAND);
+        c->slots.slots[slot].is_pinned = true;
+        c->slots.slots[slot].was_used = true;
+        t->slot = slot;
+    }
+    for (uint32_t last_part = SL_PART_UP; last_part <= SL_PART_DOWN; last_part++)
+        for (uint32_t i = 0; i < c->n_tickets; i++)
+            if (c->tickets[i].is_open && c->tickets[i].slot != SL_SLOT_NONE) {
+                const struct sl_slot *s = &c->slots.slots[c->tickets[i].slot];
+
+                add_slices(c, b, c->tickets[i].slot, last_part, UINT32_MAX);
+                is_all &= last_part < SL_PART_DOWN || s->error || s->next_slice == s->n_slices;
+            }
+    return is_all;
+}
+
+/* Begin reading the best guess there is room for. False: there is none. */
+static bool begin_guess(struct sl_cache *c)
+{
+    struct sl_guess g;
+
+    while (sl_prefetch_best(c->prefetch, c->layer, GUESS_P_MIN, &g)) {
+        uint32_t slot = SL_SLOT_NONE;
+
+        sl_prefetch_drop(c->prefetch, g.layer, g.expert);
+        if (sl_slots_find(&c->slots, g.layer, g.expert) == SL_SLOT_NONE)
+            slot = take_slot(c, g.layer,
+                             sl_evict_guess_value(c->evict, g.layer, g.expert, g.p));
+        if (slot == SL_SLOT_NONE)
+            continue;
+        begin(c, slot, g.layer, g.expert, SL_SLOT_GUESS);
+        c->guess_slot = slot;
+        return true;
+    }
+    return false;
+}
+
+/* Begin reading what is worth most of what is missing into a free slot. */
+static bool begin_fill(struct sl_cache *c)
+{
+    uint32_t best_layer = 0, best_expert = 0, slot;
+    float best = 0;
+
+    for (uint32_t layer = 0; layer < c->n_layers; layer++) {
+        uint32_t n = c->layers[layer].mats[0].n_mats;
+
+        if (n == 0 || !sl_slots_has_free(&c->slots, sl_slots_kind(&c->slots, layer)))
+            continue;
+        for (uint32_t e = 0; e < n; e++) {
+            float value = sl_evict_value(c->evict, layer, e);
+
+            if (value > best && sl_slots_find(&c->slots, layer, e) == SL_SLOT_NONE) {
+                best = value;
+                best_layer = layer;
+                best_expert = e;
+            }
+        }
+    }
+    if (best <= 0) {
+        c->is_filling = false;
+        return false;
+    }
+    slot = sl_slots_take_free(&c->slots, sl_slots_kind(&c->slots, best_layer));
+    begin(c, slot, best_layer, best_expert, SL_SLOT_FILL);
+    c->guess_slot = slot;
+    return true;
+}
+
+/* Start what can be started: demands, and guesses when the disk would be idle. */
+void sl_cacheload_pump(struct sl_cache *c)
+{
+    struct batch b = { .n = 0 };
+    bool is_all;
+
+    b.room = sl_reader_room(c->opts.reader);
+    b.room = b.room < BATCH ? b.room : BATCH;
+    is_all = add_demands(c, &b);
+    while (is_all && b.n < b.room &&
+           sl_reader_n_flying(c->opts.reader) + b.n < SL_CACHE_FLYING_IDLE) {
+        if (c->guess_slot == SL_SLOT_NONE && !(c->opts.guess && begin_guess(c)) &&
+            !(c->is_filling && begin_fill(c)))
+            break;
+        add_slices(c, &b, c->guess_slot, SL_PART_DOWN, 1);
+        if (c->slots.slots[c->guess_slot].next_slice == c->slots.slots[c->guess_slot].n_slices)
+            c->guess_slot = SL_SLOT_NONE;
+    }
+    if (b.n && sl_reader_n_flying(c->opts.reader) == 0)
+        c->read_start_ns = sl_clock_ns();
+    if (b.n)
+        sl_reader_submit(c->opts.reader, b.reads, b.n);
+}

@@ -1,0 +1,65 @@
+/*
+ * The inside of the expert cache: its state, and how an expert gets into a slot and out
+ * of it again. Shared by cache.c, which answers requests, and cacheload.c, which starts
+ * reads and takes note of what they brought. Internal to experts/. One thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "experts/cache.h"
+#include "experts/prefetch.h"
+#include "experts/slots.h"
+
+/* With fewer reads in flight than this the disk counts as idle. */
+#define SL_CACHE_FLYING_IDLE 2u
+
+struct sl_cache {
+    /* set once */
+    uint32_t n_layers;
+    struct sl_cache_layer *layers; /* [n_layers] */
+    bool is_streaming;
+    struct sl_cache_opts opts;
+    sl_cache_event_fn event_fn;
+    void *event_arg;
+    /* owned by the leader */
+    struct sl_slots slots;
+    struct sl_evict *evict;
+    struct sl_prefetch *prefetch;
+    float *hint_p; /* [n_layers][n_experts] of guesses whose layer has not been asked for */
+    struct sl_ticket *tickets; /* of the request at hand, while any of them is open */
+    uint32_t n_tickets, n_open_tickets;
+    uint32_t layer; /* last asked for */
+    uint32_t guess_slot;
+    bool is_filling;
+    uint64_t use_count;
+    uint64_t read_start_ns; /* since when reads are in flight without a break */
+    struct sl_cache_counters counters;
+};
+
+/* The aligned range of a part in its file, and where in the slot it goes. */
+struct sl_cache_range {
+    uint64_t off, bytes;
+    uint8_t *buf;    /* of the range */
+    uint8_t *stored; /* of the part's first byte */
+    uint8_t *matrix; /* where it is used */
+    uint32_t n_slices;
+};
+
+struct sl_cache_range sl_cacheload_range(const struct sl_cache *cache, uint32_t slot,
+                                         uint32_t layer, uint32_t expert, uint32_t part);
+
+/* To whoever listens, see sl_cache_set_event_fn. */
+void sl_cacheload_tell(struct sl_cache *cache, const struct sl_cache_event *event);
+void sl_cacheload_event(struct sl_cache *cache, enum sl_cache_event_kind kind, uint32_t layer,
+                        uint32_t expert, uint64_t value);
+
+/* Take note of completed reads; returns how many. */
+uint32_t sl_cacheload_reap(struct sl_cache *cache, bool wait);
+
+/* The slot's expert is forgotten; reads in flight are waited for in DRAINING. Not pinned. */
+void sl_cacheload_empty(struct sl_cache *cache, uint32_t slot);
+
+/* Start what can be started: demands, and guesses when the disk would be idle. */
+void sl_cacheload_pump(struct sl_cache *cache);
