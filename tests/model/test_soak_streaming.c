@@ -298,6 +298,8 @@ int main(void)
     printf("ok: %u lives, %u rows checked, %u steps failed, %u cancelled, longest %.2f s\n",
            n_lives, life->n_checked, life->n_failed, life->n_cancelled, life->longest_s);
     CHECK(life->n_checked > 0, "nothing was checked");
+    CHECK(n_lives < 8 || (life->n_failed > 0 && life->n_cancelled > 0),
+          "no fault was ever noticed");
     for (size_t i = 0; i < N_FILES; i++) {
         sluice_session_free(residents[i].session);
         sluice_model_close(residents[i].model);
