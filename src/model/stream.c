@@ -416,6 +416,8 @@ void sl_stream_before_step(struct sluice_model *m)
     struct sl_stream *st = &m->stream;
     uint64_t least = (m->hp.n_experts_used + 2) * sl_cache_slot_bytes_max(m->cache);
     uint64_t share = st->plan.ram_bytes / LOW_SHARE, low = share < LOW_MAX ? share : LOW_MAX;
+    uint64_t eighth = st->budget / 8;
+    uint64_t piece = eighth < SL_REGION_BYTES_MAX ? eighth : SL_REGION_BYTES_MAX;
     uint64_t now, given_back = st->given_back;
 
     if (++st->n_steps == 2)
@@ -424,15 +426,15 @@ void sl_stream_before_step(struct sluice_model *m)
         now = sl_clock_ns();
         if (st->given_back && now - st->changed_ns < AGAIN_NS)
             return;
-        given_back += SL_REGION_BYTES_MAX;
+        given_back += piece;
         if (given_back + least > st->budget)
             given_back = st->budget > least ? st->budget - least : 0;
     } else if (st->given_back) {
         now = sl_clock_ns();
         if (now - st->changed_ns < CALM_NS ||
-            sl_memory_available("") < SL_REGION_BYTES_MAX + 2 * low)
+            sl_memory_available("") < piece + 2 * low)
             return;
-        given_back -= given_back < SL_REGION_BYTES_MAX ? given_back : SL_REGION_BYTES_MAX;
+        given_back -= given_back < piece ? given_back : piece;
     } else {
         return;
     }
