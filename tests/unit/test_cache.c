@@ -196,6 +196,43 @@ static void guesses_never_go_before_demands(void **state)
     world_close(w);
 }
 
+/* Of another kind than the one that has no slot left. */
+static void guesses_wait_while_a_demand_has_no_slot(void **state)
+{
+    static const uint32_t all[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+    struct world_opts opts = small();
+
+    opts.n_experts = 16;
+    opts.n_used = 1;
+    opts.n_layers = 5;
+    opts.layers[3] = opts.layers[4] = (struct world_layer){ 40 * KIB, 30 * KIB };
+    world_open(w, &opts);
+    assert_int_equal(world_set_budget(w, sl_cache_budget_all(w->cache) * 13 / 32), 0);
+    world_request(w, 1, all, 16);
+    assert_int_equal(world_counters(w).n_slots, 26); /* 13 of each kind */
+    assert_int_equal(world_counters(w).n_loading, 13);
+    land_all();
+    world_hint(w, 3, 9, 1);
+    assert_int_equal(w->reader.n_pending, 0);
+    world_release_all(w);
+    sl_cache_poll(w->cache);
+    assert_true(w->reader.n_pending > 0);
+    world_close(w);
+}
+
+static void guesses_end_with_their_layer(void **state)
+{
+    open_small(6);
+    for (uint32_t e = 0; e < 2; e++) /* the second put replaces the first */
+        sl_cache_hint(w->cache, (const struct sl_guess[]){ { 2, 3 + e, 0.9f }, { 2, 6, 0.8f },
+                                                           { 3, 7, 0.7f } }, 3);
+    request(2, 0, 1);
+    land_all();
+    assert_false(w->experts[2][4].is_held || w->experts[2][6].is_held);
+    assert_true(world_is_ready(w, 3, 7));
+    world_close(w);
+}
+
 static void unlikely_guesses_are_not_read(void **state)
 {
     open_small(4);
@@ -355,6 +392,18 @@ static void the_least_valuable_goes_first(void **state)
     }
 }
 
+/* Of equals the one whose layer comes last. */
+static void what_was_just_passed_goes_first(void **state)
+{
+    open_small(4);
+    use(3, 0, 1);
+    use(1, 0, 1);
+    use(2, 0, 1);
+    assert_true(world_is_ready(w, 3, 0) && world_is_ready(w, 3, 1));
+    assert_false(world_is_ready(w, 1, 0) || world_is_ready(w, 1, 1));
+    world_close(w);
+}
+
 static void more_than_there_are_slots_is_read_in_turns(void **state)
 {
     static const uint32_t all[] = { 7, 6, 5, 4, 3, 2, 1, 0 };
@@ -497,6 +546,8 @@ int main(void)
         cmocka_unit_test(a_guess_that_comes_true_covers),
         cmocka_unit_test(a_guess_that_does_not_is_given_up),
         cmocka_unit_test(guesses_never_go_before_demands),
+        cmocka_unit_test(guesses_wait_while_a_demand_has_no_slot),
+        cmocka_unit_test(guesses_end_with_their_layer),
         cmocka_unit_test(unlikely_guesses_are_not_read),
         cmocka_unit_test(a_failed_demand_spares_the_others),
         cmocka_unit_test(a_failed_slice_stops_the_rest),
@@ -506,6 +557,7 @@ int main(void)
         cmocka_unit_test(filling_ends_when_all_is_full),
         cmocka_unit_test(filling_ends_at_a_bad_place),
         cmocka_unit_test(the_least_valuable_goes_first),
+        cmocka_unit_test(what_was_just_passed_goes_first),
         cmocka_unit_test(more_than_there_are_slots_is_read_in_turns),
         cmocka_unit_test(a_budget_too_small_changes_nothing),
         cmocka_unit_test(a_budget_cut_waits_for_reads),
