@@ -220,7 +220,7 @@ static uint32_t find_victim(const struct sl_cache *c, uint32_t kind, float limit
     uint32_t victim = SL_SLOT_NONE;
     float least = limit;
 
-    for (uint32_t i = 0; i < c->slots.n_slots_max; i++) {
+    for (uint32_t i = 0; i < c->slots.n_top; i++) {
         const struct sl_slot *s = &c->slots.slots[i];
         float value;
 

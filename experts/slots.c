@@ -144,14 +144,20 @@ static uint32_t n_slots_of(const struct sl_slots *s, uint32_t kind)
     return n;
 }
 
-/* The free list in ascending order of slots from its end, so that low regions are used
- * first and high ones stay untouched as long as possible. */
+/* After a change of regions: n_top, and the free list, in ascending order of slots from
+ * its end, so that low regions are used first and high ones stay untouched as long as
+ * possible. */
 static void list_free(struct sl_slots *s)
 {
-    s->n_free = 0;
-    for (uint32_t i = s->n_slots_max; i-- > 0;)
-        if (s->slots[i].region != SL_SLOT_NONE && s->slots[i].state == SL_SLOT_EMPTY)
+    s->n_free = s->n_top = 0;
+    for (uint32_t i = s->n_slots_max; i-- > 0;) {
+        if (s->slots[i].region == SL_SLOT_NONE)
+            continue;
+        if (s->n_top == 0)
+            s->n_top = i + 1;
+        if (s->slots[i].state == SL_SLOT_EMPTY)
             s->free_list[s->n_free++] = i;
+    }
 }
 
 static void give_back(struct sl_slots *s, uint32_t region,

@@ -62,6 +62,7 @@ struct sl_slots {
     /* now */
     bool is_one_kind; /* too small to divide: every slot is of the widest kind */
     uint32_t n_slots_max;
+    uint32_t n_top; /* numbers from here on have no memory */
     struct sl_slot *slots; /* [n_slots_max] */
     uint32_t *map;         /* [n_layers][n_experts]: slot, or SL_SLOT_NONE */
     uint32_t *free_list;   /* [n_slots_max] EMPTY slots with memory, all kinds mixed */

@@ -207,6 +207,7 @@ static int begin_trace(struct sluice_model *m, struct sl_diag *diag)
         .alignment = sl_reader_alignment(st->reader),
         .depth = sl_reader_room(st->reader),
         .budget = st->budget,
+        .fixed_bytes = st->plan.ram_bytes > st->budget ? st->plan.ram_bytes - st->budget : 0,
         .layers = sl_cache_layers(m->cache),
     };
     float *seeds = calloc(n, sizeof(*seeds));
