@@ -108,6 +108,7 @@ int sl_cache_new_streaming(struct sl_cache **ret_cache, const struct sl_cache_la
     if (r < 0)
         goto fail;
     c->slots.place = opts->place;
+    c->slots.place_arg = opts->place_arg;
     c->hint_p = calloc((size_t)n_layers * c->slots.n_experts, sizeof(*c->hint_p));
     if (!c->hint_p) {
         r = -ENOMEM;

@@ -57,7 +57,8 @@ struct sl_part_check {
 struct sl_cache_opts {
     struct sl_reader *reader;    /* borrowed */
     /* Called for the memory of each new region, to place its pages; or NULL. */
-    void (*place)(void *base, uint64_t bytes);
+    void (*place)(void *arg, void *base, uint64_t bytes);
+    void *place_arg;
     struct sl_part_check check;  /* run NULL: none */
     enum sl_evict_policy policy;
     uint32_t n_used;             /* experts per token */

@@ -48,15 +48,12 @@ void sl_region_unmap(struct sl_region *region, struct sl_reader *reader)
     *region = (struct sl_region){ .reader_region = SL_READER_NO_REGION };
 }
 
-void sl_region_use(struct sl_region *region, struct sl_reader *reader,
-                   void (*place)(void *base, uint64_t bytes))
+void sl_region_use(struct sl_region *region, struct sl_reader *reader)
 {
     int r;
 
     if (region->reader_region != SL_READER_NO_REGION)
         return;
-    if (place)
-        place(region->base, region->bytes);
     r = sl_reader_add_region(reader, region->base, region->bytes);
     if (r >= 0)
         region->reader_region = (uint32_t)r;

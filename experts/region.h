@@ -28,8 +28,7 @@ int sl_region_map(struct sl_region *ret_region, uint64_t slot_bytes, uint32_t n_
 void sl_region_unmap(struct sl_region *region, struct sl_reader *reader);
 
 /* Before the first read into it: make it known to the reader. */
-void sl_region_use(struct sl_region *region, struct sl_reader *reader,
-                   void (*place)(void *base, uint64_t bytes));
+void sl_region_use(struct sl_region *region, struct sl_reader *reader);
 
 /* Slots that one region takes. */
 static inline uint32_t sl_region_slots_max(uint64_t slot_bytes)

@@ -256,6 +256,16 @@ int sl_slots_resize(struct sl_slots *s, uint64_t bytes,
     return r;
 }
 
+/* Before its first read: pages that are not touched yet can be placed. */
+static void use_region(const struct sl_slots *s, struct sl_region *region)
+{
+    if (region->reader_region != SL_READER_NO_REGION)
+        return;
+    if (s->place)
+        s->place(s->place_arg, region->base, region->bytes);
+    sl_region_use(region, s->reader);
+}
+
 uint32_t sl_slots_take_free(struct sl_slots *s, uint32_t kind)
 {
     for (uint32_t i = s->n_free; i-- > 0;) {
@@ -264,7 +274,7 @@ uint32_t sl_slots_take_free(struct sl_slots *s, uint32_t kind)
         if (s->regions[s->slots[slot].region].kind != kind)
             continue;
         s->free_list[i] = s->free_list[--s->n_free];
-        sl_region_use(&s->regions[s->slots[slot].region], s->reader, s->place);
+        use_region(s, &s->regions[s->slots[slot].region]);
         return slot;
     }
     return SL_SLOT_NONE;

@@ -58,7 +58,8 @@ struct sl_slots {
     uint32_t kind_experts[SL_SLOT_KINDS_MAX]; /* experts of that size */
     struct sl_slot_shape *shapes;             /* [n_layers] */
     struct sl_reader *reader;                 /* borrowed */
-    void (*place)(void *base, uint64_t bytes);
+    void (*place)(void *arg, void *base, uint64_t bytes);
+    void *place_arg;
     /* now */
     bool is_one_kind; /* too small to divide: every slot is of the widest kind */
     uint32_t n_slots_max;

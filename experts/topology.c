@@ -79,6 +79,29 @@ static void find_kind(hwloc_topology_t hw, hwloc_const_cpuset_t cpuset, int n_ki
     core->is_small = own_type && fastest_type && strcmp(own_type, fastest_type) != 0;
 }
 
+static void add_node(struct sl_topology_nodes *nodes, int node)
+{
+    uint64_t bit = 1ull << ((unsigned)node % 64);
+
+    if (node < 0 || node >= SL_TOPOLOGY_NODES_MAX || nodes->bits[node / 64] & bit)
+        return;
+    nodes->bits[node / 64] |= bit;
+    nodes->n++;
+}
+
+/* Whether numactl or the like has said where memory is to come from. */
+static bool has_policy(hwloc_topology_t hw)
+{
+    hwloc_nodeset_t set = hwloc_bitmap_alloc();
+    hwloc_membind_policy_t policy;
+    bool r = set && hwloc_get_membind(hw, set, &policy, HWLOC_MEMBIND_THREAD |
+                                                            HWLOC_MEMBIND_BYNODESET) == 0 &&
+             policy != HWLOC_MEMBIND_DEFAULT && policy != HWLOC_MEMBIND_FIRSTTOUCH;
+
+    hwloc_bitmap_free(set);
+    return r;
+}
+
 /* Add the core at obj with its allowed CPUs; none of them: add nothing. */
 static void add_core(struct sl_topology *topo, hwloc_topology_t hw, hwloc_obj_t obj,
                      hwloc_const_cpuset_t allowed, struct numbering *l3s,
@@ -96,6 +119,7 @@ static void add_core(struct sl_topology *topo, hwloc_topology_t hw, hwloc_obj_t 
         return;
     core.l3 = number_of(l3s, l3_of(hw, obj)->gp_index);
     core.node = number_of(nodes, (uint64_t)hwloc_bitmap_first(obj->nodeset));
+    add_node(&topo->memory, hwloc_bitmap_first(obj->nodeset));
     find_kind(hw, obj->cpuset, (int)topo->n_kinds, &core);
     topo->cores[topo->n_cores++] = core;
     topo->n_cpus += core.n_cpus;
@@ -157,6 +181,8 @@ int sl_topology_open(struct sl_topology **ret_topo, struct sl_diag *diag)
     r = build(ret_topo, hw, allowed, diag);
     if (r >= 0)
         (*ret_topo)->quota_cpus = sl_quota_read("");
+    if (r >= 0 && has_policy(hw))
+        (*ret_topo)->memory = (struct sl_topology_nodes){ .n = 0 };
     goto done;
 
 fail:

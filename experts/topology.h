@@ -14,6 +14,7 @@
 
 #define SL_TOPOLOGY_CORES_MAX 4096
 #define SL_TOPOLOGY_CORE_CPUS_MAX 8 /* SMT siblings */
+#define SL_TOPOLOGY_NODES_MAX 1024
 
 struct sl_topology_core {
     int32_t cpus[SL_TOPOLOGY_CORE_CPUS_MAX]; /* logical CPUs, as the system numbers them */
@@ -24,6 +25,12 @@ struct sl_topology_core {
     uint32_t is_small; /* 1: an efficiency core, of another design than the fastest */
 };
 
+/* NUMA nodes as the system numbers them. */
+struct sl_topology_nodes {
+    uint64_t bits[SL_TOPOLOGY_NODES_MAX / 64];
+    uint32_t n;
+};
+
 struct sl_topology {
     struct sl_topology_core *cores; /* owned; those of an L3 domain lie together */
     uint32_t n_cores;               /* 1..SL_TOPOLOGY_CORES_MAX */
@@ -31,6 +38,9 @@ struct sl_topology {
     uint32_t n_l3;
     uint32_t n_nodes;
     uint32_t n_kinds;
+    struct sl_topology_nodes memory; /* to spread memory over that all cores read: the
+                                        cores' nodes; none where the caller of this
+                                        process has chosen nodes already (numactl) */
     double quota_cpus;  /* what cgroups allow, in CPUs' worth of time; 0: no limit */
     const char *source; /* "hwloc", "flat" or "given" */
 };
@@ -52,3 +62,11 @@ int sl_topology_from_text(struct sl_topology **ret_topo, const char *text,
                           const char *allowed, struct sl_diag *diag);
 
 void sl_topology_close(struct sl_topology *topo); /* NULL is allowed */
+
+/*
+ * Spread pages that are not touched yet evenly over the nodes, so that no node's memory
+ * does all the work. base and bytes: multiples of the page. Fewer than two nodes:
+ * nothing. Returns 0, or what the system says; then pages come from whoever touches them
+ * first, which is slower but as right.
+ */
+int sl_topology_interleave(const struct sl_topology_nodes *nodes, void *base, uint64_t bytes);

@@ -261,6 +261,7 @@ static int open_pool(struct sluice_model *m, uint32_t n_threads, struct sl_diag 
     if (r < 0)
         return r;
     r = sl_placement_plan(&plan, topo, n_threads, diag);
+    m->nodes = topo->memory;
     sl_topology_close(topo);
     if (r < 0)
         return r;

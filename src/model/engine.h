@@ -7,6 +7,7 @@
 
 #include "base/pool.h"
 #include "experts/cache.h"
+#include "experts/topology.h"
 #include "kernels/kernels.h"
 #include "loader/gguf.h"
 #include "loader/pack.h"
@@ -29,6 +30,7 @@ struct sluice_model {
     struct sl_tokenizer *tokenizer;
     struct sl_cache *cache; /* NULL for dense models */
     struct sl_pool *pool;
+    struct sl_topology_nodes nodes; /* whose memory slots are spread over */
     bool is_text_only; /* SLUICE_MODEL_TEXT */
     bool is_streaming;
     struct sl_stream stream;

@@ -118,6 +118,11 @@ static int check_part(void *arg, uint32_t layer, uint32_t expert, enum sl_part p
     return sl_pack_check_part(arg, layer, expert, part, stored, ret_matrix);
 }
 
+static void place(void *arg, void *base, uint64_t bytes)
+{
+    (void)sl_topology_interleave(arg, base, bytes); /* a hint */
+}
+
 static int open_cache(struct sluice_model *m, const struct sluice_model_opts *opts,
                       struct sl_diag *diag)
 {
@@ -125,6 +130,8 @@ static int open_cache(struct sluice_model *m, const struct sluice_model_opts *op
     uint64_t n_parts = (uint64_t)hp->n_experts * SL_PART_COUNT;
     struct sl_cache_opts cache_opts = {
         .reader = m->stream.reader,
+        .place = place,
+        .place_arg = &m->nodes,
         .policy = (enum sl_evict_policy)opts->policy,
         .n_used = hp->n_experts_used,
         .guess = opts->predict == SLUICE_PREDICT_ON || opts->replay_path,

@@ -7,11 +7,13 @@
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -184,6 +186,75 @@ static void domains_nodes_and_kinds_are_seen(void **state)
     assert_int_equal(topo->n_l3, 2);
     assert_true(topo->cores[0].l3 == 0 && topo->cores[2].l3 == 1);
     assert_true(topo->cores[0].kind > topo->cores[1].kind && !topo->cores[1].is_small);
+    sl_topology_close(topo);
+}
+
+static void memory_spreads_over_the_nodes_of_the_cores(void **state)
+{
+    static const struct {
+        const char *name, *allowed;
+        uint64_t want;
+    } cases[] = {
+        { THREADRIPPER, NULL, 0xF },
+        { THREADRIPPER, "0-63", 0x3 },
+        { THREADRIPPER, "32-40,127", 0xA }, /* nodes 1 and 3 */
+        { THREADRIPPER, "96", 0x8 },
+        { ZEN3_LAPTOP, NULL, 0x1 },
+        { "7950x", NULL, 0x1 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct sl_topology *topo = topology_of(cases[i].name, cases[i].allowed);
+
+        if (!topo)
+            skip();
+        assert_int_equal(topo->memory.bits[0], cases[i].want);
+        assert_int_equal(topo->memory.n, __builtin_popcountll(cases[i].want));
+        assert_int_equal(topo->memory.n, topo->n_nodes);
+        sl_topology_close(topo);
+    }
+}
+
+/* The policy of the mapping that begins at base, as the system tells it. */
+static bool is_interleaved(const void *base)
+{
+    FILE *maps = fopen("/proc/self/numa_maps", "r");
+    char line[512], want[32];
+    bool r = false;
+
+    snprintf(want, sizeof(want), "%lx interleave", (unsigned long)(uintptr_t)base);
+    while (maps && fgets(line, sizeof(line), maps))
+        r |= strncmp(line, want, strlen(want)) == 0;
+    if (maps)
+        fclose(maps);
+    return r;
+}
+
+static void spreading_does_no_harm(void **state)
+{
+    size_t bytes = 4 << 20;
+    struct sl_topology *topo;
+    struct sl_diag diag = { "" };
+    uint8_t *base;
+    int r;
+
+    (void)state;
+    assert_int_equal(sl_topology_open(&topo, &diag), 0);
+    base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(base != MAP_FAILED);
+    r = sl_topology_interleave(&topo->memory, base, bytes);
+    assert_true(topo->memory.n >= 2 || r == 0);
+    assert_true(topo->memory.n >= 2 || !is_interleaved(base));
+    print_message("%u nodes: %d\n", topo->memory.n, r);
+    /* as on a machine with two nodes, of which there may be one here */
+    r = sl_topology_interleave(&(struct sl_topology_nodes){ .bits = { 3 }, .n = 2 }, base, bytes);
+    assert_true(r == 0 || r == -ENOSYS || r == -EPERM || r == -EINVAL);
+    if (access("/proc/self/numa_maps", R_OK) == 0)
+        assert_int_equal(is_interleaved(base), r == 0);
+    memset(base, 1, bytes);
+    assert_int_equal(base[bytes - 1], 1);
+    assert_int_equal(munmap(base, bytes), 0);
     sl_topology_close(topo);
 }
 
@@ -360,6 +431,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(workers_go_to_the_cores_in_order),
         cmocka_unit_test(domains_nodes_and_kinds_are_seen),
+        cmocka_unit_test(memory_spreads_over_the_nodes_of_the_cores),
+        cmocka_unit_test(spreading_does_no_harm),
         cmocka_unit_test(what_is_no_topology_is_refused),
         cmocka_unit_test(the_number_of_workers_has_a_limit),
         cmocka_unit_test(this_machine_is_read_within_its_affinity),
