@@ -48,6 +48,8 @@
 
 /* Of experts that a layer will hardly choose: more than 0, which means not guessed. */
 #define HINT_P_MIN 0.001f
+/* Requests over which misses are averaged: on the 24 B model, those of three tokens. */
+#define MISS_MEMORY 512.0f
 
 /* ---- resident ---- */
 
@@ -179,6 +181,7 @@ static bool update(struct sl_cache *c, struct sl_ticket *t)
 static void count_request(struct sl_cache *c, const struct sl_slot *s)
 {
     struct sl_cache_counters *n = &c->counters;
+    uint64_t hits = n->hits;
 
     n->requests++;
     if (!s)
@@ -189,6 +192,7 @@ static void count_request(struct sl_cache *c, const struct sl_slot *s)
         n->hits++;
     else
         n->covered_late++; /* being read to fill a slot */
+    c->miss_share += ((n->hits == hits ? 1.0f : 0.0f) - c->miss_share) / MISS_MEMORY;
 }
 
 /* Pin what the cache has of it. */
@@ -382,6 +386,11 @@ void sl_cache_hint(struct sl_cache *c, const struct sl_guess *guesses, uint32_t 
         ;
     sl_prefetch_put(c->prefetch, guesses, n);
     sl_cacheload_pump(c);
+}
+
+float sl_cache_miss_share(const struct sl_cache *c)
+{
+    return c->miss_share;
 }
 
 void sl_cache_fill(struct sl_cache *c)

@@ -148,6 +148,9 @@ const float *sl_cache_chances(const struct sl_cache *cache, uint32_t layer);
  */
 void sl_cache_hint(struct sl_cache *cache, const struct sl_guess *guesses, uint32_t n);
 
+/* Share of the requests of the last few hundred that were not simply hits, 0..1. */
+float sl_cache_miss_share(const struct sl_cache *cache);
+
 /* Fill free slots in order of value, when the disk is idle (a warm start). Ends by
  * itself when none is free or nothing of value is left. */
 void sl_cache_fill(struct sl_cache *cache);

@@ -14,7 +14,7 @@
 /* Large enough for the disk's full speed, small enough that gate and up come early. */
 #define SLICE_BYTES (1u << 20)
 /* Guesses less likely than this are not read. */
-#define GUESS_P_MIN 0.50f
+#define GUESS_P_MIN 0.30f
 #define BATCH 64u
 
 void sl_cacheload_tell(struct sl_cache *c, const struct sl_cache_event *event)

@@ -34,6 +34,7 @@ struct sl_cache {
     uint32_t guess_slot;
     bool is_filling;
     uint64_t use_count;
+    float miss_share; /* decayed over MISS_MEMORY requests */
     uint64_t read_start_ns; /* since when reads are in flight without a break */
     struct sl_cache_counters counters;
 };

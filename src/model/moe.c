@@ -26,7 +26,9 @@
 
 #define WEIGHT_SUM_EPS 1e-6f
 /* How many layers ahead experts are guessed. */
-#define AHEAD 2u
+#define AHEAD 3u
+/* With fewer misses than this share of requests guesses cost more than they save. */
+#define MISS_SHARE_MIN 0.002f
 /* Of a step with many tokens so many are shown to the eviction. */
 #define OBSERVED_TOK 16u
 
@@ -311,19 +313,21 @@ static void plan_guesses(struct sl_step *s, uint32_t layer, struct sl_moe_round 
     size_t width = s->hp->width;
 
     moe->n_ahead = 0;
-    if (!s->predict || s->n_tok > 1)
+    if (!s->predict || s->n_tok > 1 || sl_cache_miss_share(s->cache) < MISS_SHARE_MIN)
         return;
     for (uint32_t d = 1; d <= AHEAD && layer + d < s->hp->n_layers; d++) {
-        const struct sl_layer *l = &s->weights->layers[layer + d];
+        const struct sl_tensor *router = &s->ahead->routers[layer + d];
+        uint32_t kinds = sl_step_kind_bit(router);
         float *u = moe->ahead_u + (d - 1) * width;
         struct sl_acts *in = &moe->ahead_in[d - 1];
+        void *const bufs[SL_ACT_KINDS] = { NULL, moe->ahead_buf[d - 1], moe->ahead_buf[d - 1] };
 
-        if (sl_kernels_act_kind(l->router.dtype) != SL_ACT_F32)
-            return;
-        s->kernels->rms_norm(u, s->x, l->ffn_norm, width, s->hp->norm_eps);
-        sl_acts_init(in, 1u << SL_ACT_F32, 1, s->hp->width, u, NULL);
+        s->kernels->rms_norm(u, s->x, s->weights->layers[layer + d].ffn_norm, width,
+                             s->hp->norm_eps);
+        sl_acts_init(in, kinds, 1, s->hp->width, u, bufs);
+        sl_acts_quantize(s->kernels, in, kinds, 0, u);
         round->jobs[round->n_jobs++] = sl_job_for(
-            &l->router, in, moe->ahead_scores + (d - 1) * s->hp->n_experts, s->hp->n_experts);
+            router, in, moe->ahead_scores + (d - 1) * s->hp->n_experts, s->hp->n_experts);
         moe->n_ahead = d;
     }
 }

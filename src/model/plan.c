@@ -81,6 +81,12 @@ uint64_t sl_plan_headroom(uint64_t available)
     return room < available / 4 ? room : available / 4;
 }
 
+/* A layer's router in 8 bits and a scale per 32 (model/ahead.h). */
+static uint64_t guess_router_bytes(const struct sl_hparams *hp)
+{
+    return (uint64_t)hp->n_experts * hp->width / 32 * 34;
+}
+
 static struct shape measure_shape(const struct sl_plan_in *in)
 {
     const struct sl_hparams *hp = in->hp;
@@ -102,7 +108,8 @@ static struct shape measure_shape(const struct sl_plan_in *in)
     s.all_slots_bytes += s.all_slots_bytes / 32 + 8 * s.slot_bytes_max;
     s.all_slots_bytes = sl_align_up(s.all_slots_bytes, HUGE_BYTES);
     s.overhead_bytes = BASE_BYTES + (uint64_t)in->n_workers * WORKER_BYTES +
-                       in->metadata_bytes * METADATA_FACTOR + hp->n_layers * LAYER_BYTES;
+                       in->metadata_bytes * METADATA_FACTOR + hp->n_layers * LAYER_BYTES +
+                       (hp->n_layers - hp->n_dense) * guess_router_bytes(hp);
     return s;
 }
 

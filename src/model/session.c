@@ -55,6 +55,7 @@ static void layout(struct sluice_session *s)
         .cache = m->cache,
         .is_streaming = m->is_streaming,
         .predict = m->stream.predict,
+        .ahead = &m->stream.ahead,
         .replay = m->stream.replay,
         .timeline = &s->timeline,
     };

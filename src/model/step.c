@@ -108,6 +108,12 @@ static size_t slots_max(const struct sl_step *s)
     return n_slots + n_groups * (SL_SLOT_ALIGN - 1);
 }
 
+/* Room for rows of up to n_cols columns: whole blocks, whatever the kind's length. */
+static size_t act_room(enum sl_act_kind kind, size_t n_tok, size_t n_cols)
+{
+    return sl_act_bytes(kind, (uint32_t)n_tok, (uint32_t)sl_align_up(n_cols, SL_BLOCK256));
+}
+
 static void layout_moe(struct sl_step *s, struct sl_arena *arena)
 {
     const struct sl_hparams *hp = s->hp;
@@ -138,16 +144,13 @@ static void layout_moe(struct sl_step *s, struct sl_arena *arena)
         round->checks = sl_arena_take(arena, sizeof(*round->checks) * SL_PART_COUNT * n_exp);
     }
     moe->ahead_u = sl_arena_take(arena, sizeof(float) * SL_PREDICT_AHEAD_MAX * hp->width);
+    for (uint32_t i = 0; i < SL_PREDICT_AHEAD_MAX; i++)
+        moe->ahead_buf[i] = sl_arena_take(arena, max_size(act_room(SL_ACT_Q32, 1, hp->width),
+                                                          act_room(SL_ACT_Q256, 1, hp->width)));
     moe->ahead_scores = sl_arena_take(arena, sizeof(float) * SL_PREDICT_AHEAD_MAX * n_exp);
     moe->ranks = sl_arena_take(arena, sizeof(*moe->ranks) * n_exp);
     moe->guesses =
         sl_arena_take(arena, sizeof(*moe->guesses) * max_size(n_exp, SL_PREDICT_RANKS_MAX));
-}
-
-/* Room for rows of up to n_cols columns: whole blocks, whatever the kind's length. */
-static size_t act_room(enum sl_act_kind kind, size_t n_tok, size_t n_cols)
-{
-    return sl_act_bytes(kind, (uint32_t)n_tok, (uint32_t)sl_align_up(n_cols, SL_BLOCK256));
 }
 
 static void layout_acts(struct sl_step *s, struct sl_arena *arena, size_t op_width)

@@ -16,6 +16,7 @@
 #include "experts/predict.h"
 #include "experts/trace.h"
 #include "kernels/kernels.h"
+#include "model/ahead.h"
 #include "model/hparams.h"
 #include "model/timeline.h"
 #include "model/weights.h"
@@ -85,6 +86,7 @@ struct sl_moe_plan {
     uint32_t n_ahead;           /* of them in the first round */
     struct sl_acts ahead_in[SL_PREDICT_AHEAD_MAX];
     float *ahead_u;             /* [SL_PREDICT_AHEAD_MAX][width] */
+    void *ahead_buf[SL_PREDICT_AHEAD_MAX]; /* the same, quantised */
     float *ahead_scores;        /* [SL_PREDICT_AHEAD_MAX][n_experts] */
     int8_t *ranks;              /* [n_experts] for the eviction */
     struct sl_guess *guesses;   /* [n_experts or SL_PREDICT_RANKS_MAX] */
@@ -99,6 +101,7 @@ struct sl_step {
     struct sl_cache *cache;
     bool is_streaming;
     struct sl_predict *predict; /* NULL: no guesses */
+    const struct sl_ahead *ahead; /* the routers for them */
     const struct sl_trace_asks *replay; /* guesses from a trace in place of predictions */
     uint64_t n_steps_before; /* since the model was opened: the step of the trace */
     struct sl_timeline *timeline;

@@ -152,6 +152,8 @@ static int open_cache(struct sluice_model *m, const struct sluice_model_opts *op
         r = sl_cache_new_streaming(&m->cache, layers, hp->n_layers, &cache_opts);
     if (r == 0 && opts->predict == SLUICE_PREDICT_ON && !opts->replay_path)
         r = sl_predict_new(&m->stream.predict, hp->n_layers, hp->n_experts, hp->n_experts_used);
+    if (r == 0 && m->stream.predict)
+        r = sl_ahead_init(&m->stream.ahead, &m->weights, hp);
     free(layers);
     return r;
 }
@@ -355,6 +357,7 @@ void sl_stream_close(struct sluice_model *m)
     sl_trace_asks_free(st->replay);
     sl_pressure_close(st->pressure);
     sl_predict_free(st->predict);
+    sl_ahead_done(&st->ahead);
     sl_cache_free(m->cache);
     m->cache = NULL;
     free(st->parts);

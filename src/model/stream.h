@@ -13,6 +13,7 @@
 #include "experts/predict.h"
 #include "experts/trace.h"
 #include "loader/reader.h"
+#include "model/ahead.h"
 #include "model/pinned.h"
 #include "model/plan.h"
 #include "sluice.h"
@@ -25,6 +26,7 @@ struct sl_stream {
     struct sl_pinned pinned;
     struct sl_part_at *parts; /* of all layers' experts, owned */
     struct sl_predict *predict; /* NULL: no guesses */
+    struct sl_ahead ahead;
     struct sl_trace_asks *replay; /* NULL: no trace is replayed */
     struct sl_pressure *pressure;
     struct sl_plan plan;
