@@ -47,6 +47,7 @@ struct sl_mapping {
     const uint8_t *data;
     uint64_t bytes;
     uint64_t page_bytes;
+    struct timespec mtime;
     char *path;
     int fd;
     uint32_t slot; /* in the table, or MAPPINGS_MAX */
@@ -289,6 +290,7 @@ int sl_mapping_open(struct sl_mapping **ret_map, const char *path, struct sl_dia
     if (r < 0)
         goto fail;
     map->bytes = (uint64_t)st.st_size;
+    map->mtime = st.st_mtim;
     data = mmap(NULL, map->bytes, PROT_READ, MAP_SHARED, map->fd, 0);
     if (data == MAP_FAILED) {
         r = errno == ENOMEM || errno == EAGAIN ? -ENOMEM : -ENOTSUP;
@@ -364,4 +366,13 @@ uint64_t sl_mapping_bad_off(const struct sl_mapping *map)
     if (fstat(map->fd, &st) == 0 && (uint64_t)st.st_size < map->bytes)
         mark_bad(marked, (uint64_t)st.st_size & ~(map->page_bytes - 1));
     return atomic_load_explicit(&map->bad_off, memory_order_relaxed);
+}
+
+bool sl_mapping_is_changed(const struct sl_mapping *map)
+{
+    struct stat st;
+
+    return fstat(map->fd, &st) == 0 &&
+           ((uint64_t)st.st_size != map->bytes || st.st_mtim.tv_sec != map->mtime.tv_sec ||
+            st.st_mtim.tv_nsec != map->mtime.tv_nsec);
 }

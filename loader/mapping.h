@@ -41,6 +41,13 @@ const char *sl_mapping_path_tail(const char *path);
 uint64_t sl_mapping_bad_off(const struct sl_mapping *map);
 
 /*
+ * Whether the open file is another one than it was when mapped: of another size, or
+ * written to since (its time of modification). A file that took its name does not count.
+ * Any thread; costs one system call.
+ */
+bool sl_mapping_is_changed(const struct sl_mapping *map);
+
+/*
  * Install the process-wide SIGBUS handler for all mappings, once; later calls do
  * nothing. Faults elsewhere go to the handler that was there before. Returns 0 or a
  * negative errno.

@@ -544,6 +544,10 @@ int sl_engine_check_mappings(const struct sluice_model *m, struct sl_diag *diag)
         const struct sl_mapping *map = sl_gguf_mapping(m->gguf, i);
         uint64_t off = sl_mapping_bad_off(map);
 
+        /* what is read anew must belong to what was read before */
+        if (off == UINT64_MAX && m->is_streaming && sl_mapping_is_changed(map))
+            return sl_diag_set(diag, -EIO, "%s: the file was changed while in use; open the "
+                               "model again", sl_mapping_path(map));
         if (off == UINT64_MAX)
             continue;
         for (uint32_t j = 0; j < sl_gguf_n_tensors(m->gguf); j++) {

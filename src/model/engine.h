@@ -42,5 +42,6 @@ struct sluice_model {
     char io[128], notes[1024];   /* for struct sluice_model_info */
 };
 
-/* -EIO if a page of the file could not be read, with tensor and offset; 0 otherwise. */
+/* -EIO if a page of the file could not be read, with tensor and offset, or, streaming, if
+ * the file was written to since the opening; 0 otherwise. */
 int sl_engine_check_mappings(const struct sluice_model *model, struct sl_diag *diag);
