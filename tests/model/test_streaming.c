@@ -5,8 +5,8 @@
  * memory is given back under pressure and taken again. The combinations of a budget are
  * drawn from the seed.
  *
- * Pressure and the clock are wrapped (ld --wrap), so that the cache shrinks and grows when
- * the test says so.
+ * Pressure, the memory that is left and the clock are wrapped (ld --wrap), so that the
+ * cache shrinks and grows when the test says so.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -15,11 +15,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/memory.h"
 #include "base/pressure.h"
 #include "common.h"
 
 #define N_TOK 100u
 #define N_BUDGETS 6u
+#define MEMORY_BYTES (1ull << 40) /* of the machine, unless the test says that it is used up */
 #define CALM_S 11 /* longer than the engine waits before it takes memory again */
 
 struct subject {
@@ -40,12 +42,18 @@ struct variant {
     const char *trace_path, *replay_path;
 };
 
-static atomic_bool is_pressed;
+static atomic_bool is_pressed, is_used_up;
 static _Atomic int64_t skipped_s; /* the clock is so far ahead */
 
+uint64_t __wrap_sl_memory_available(const char *root);
 bool __wrap_sl_pressure_poll(struct sl_pressure *pressure);
 int __real_clock_gettime(clockid_t clock, struct timespec *ret_time);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *ret_time);
+
+uint64_t __wrap_sl_memory_available(const char *root)
+{
+    return atomic_load(&is_used_up) ? 0 : MEMORY_BYTES;
+}
 
 bool __wrap_sl_pressure_poll(struct sl_pressure *pressure)
 {
@@ -173,11 +181,12 @@ static bool run(struct subject *su, const struct variant *v, uint64_t *rng)
     return true;
 }
 
-/* Pressure takes memory, calm gives it back, in the middle of a sequence. */
+/* Where little is left, pressure takes memory, and calm gives it back, in the middle of a
+ * sequence. Where enough is left, it takes nothing. */
 static void check_pressure(struct subject *su, uint64_t *rng)
 {
     struct variant v = { .ram_bytes = su->all_bytes, .n_threads = 2, .n_chunk = 4 };
-    uint64_t least = UINT64_MAX, most = 0;
+    uint64_t least = UINT64_MAX, most = 0, before = 0;
     uint32_t n_given_back = 0;
     struct sluice_counters counters;
     struct sluice_session *session;
@@ -187,7 +196,10 @@ static void check_pressure(struct subject *su, uint64_t *rng)
     (void)begin(su, &v, &model, &session);
     seq = sluice_seq_new(session);
     for (uint32_t i = 0; i < N_TOK; i += v.n_chunk) {
-        if (common_random(rng) % 3 == 0) {
+        bool is_certain = i >= 40 && i < 60; /* that little is left, for some steps */
+
+        atomic_store(&is_used_up, is_certain || common_random(rng) % 2 == 0);
+        if (is_certain || common_random(rng) % 3 == 0) {
             atomic_fetch_add(&skipped_s, 2);
             atomic_store(&is_pressed, true);
         } else if (common_random(rng) % 3 == 0) {
@@ -196,10 +208,14 @@ static void check_pressure(struct subject *su, uint64_t *rng)
         common_feed(session, seq, su->tokens + i, v.n_chunk, v.n_chunk, su->info.n_vocab,
                     su->got + (size_t)i * su->info.n_vocab);
         sluice_session_get_counters(session, &counters);
-        n_given_back += counters.experts.slot_bytes < most;
+        CHECK(atomic_load(&is_used_up) || counters.experts.slot_bytes >= before,
+              "memory was given back although enough is left");
+        before = counters.experts.slot_bytes;
+        n_given_back += before < most;
         least = counters.experts.slot_bytes < least ? counters.experts.slot_bytes : least;
         most = counters.experts.slot_bytes > most ? counters.experts.slot_bytes : most;
     }
+    atomic_store(&is_used_up, false);
     compare(su, &v, 0, N_TOK, su->got, "under pressure");
     CHECK(n_given_back > 0 && least < most, "nothing was given back: %llu to %llu bytes of slots",
           (unsigned long long)least, (unsigned long long)most);
