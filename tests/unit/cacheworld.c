@@ -347,7 +347,8 @@ static void lay_out(struct world *w)
 void world_open(struct world *w, const struct world_opts *opts)
 {
     struct sl_cache_opts cache_opts = { .reader = &w->reader, .policy = opts->policy,
-                                        .n_used = opts->n_used, .guess = opts->guess };
+                                        .n_used = opts->n_used, .guess = opts->guess,
+                                        .place = opts->place, .place_arg = opts->place_arg };
 
     memset(w, 0, sizeof(*w));
     w->opts = *opts;

@@ -27,6 +27,8 @@ struct world_opts {
     bool is_checked; /* parts must be checked before use */
     bool guess;
     enum sl_evict_policy policy;
+    void (*place)(void *arg, void *base, uint64_t bytes);
+    void *place_arg;
 };
 
 /* What is known of an expert. */

@@ -484,6 +484,36 @@ static void a_small_budget_makes_one_kind(void **state)
     world_close(w);
 }
 
+static void count_bytes(void *arg, void *base, uint64_t bytes)
+{
+    *(uint64_t *)arg += bytes;
+    assert_int_equal(*(const uint8_t *)base, 0);
+    for (uint32_t i = 0; i < w->reader.n_pending; i++)
+        assert_false((uint8_t *)w->reader.pending[i].buf >= (uint8_t *)base &&
+                     (uint8_t *)w->reader.pending[i].buf < (uint8_t *)base + bytes);
+}
+
+/* Before the first read, those that are never used not at all. */
+static void each_region_is_placed_once(void **state)
+{
+    struct world_opts opts = small();
+    uint64_t placed = 0;
+
+    opts.place = count_bytes;
+    opts.place_arg = &placed;
+    open_with(&opts, 4);
+    assert_int_equal(placed, 0);
+    use(1, 0, 1);
+    use(1, 2, 3);
+    assert_int_equal(placed, world_counters(w).slot_bytes);
+    assert_int_equal(world_set_budget(w, world_budget_of(w, 8)), 0);
+    assert_true(placed < world_counters(w).slot_bytes);
+    use(2, 0, 1);
+    use(2, 2, 3);
+    assert_int_equal(placed, world_counters(w).slot_bytes);
+    world_close(w);
+}
+
 static void closing_waits_for_reads(void **state)
 {
     open_small(4);
@@ -563,6 +593,7 @@ int main(void)
         cmocka_unit_test(a_budget_cut_waits_for_reads),
         cmocka_unit_test(with_room_for_all_nothing_is_evicted),
         cmocka_unit_test(a_small_budget_makes_one_kind),
+        cmocka_unit_test(each_region_is_placed_once),
         cmocka_unit_test(closing_waits_for_reads),
         cmocka_unit_test(a_short_queue_is_enough),
         cmocka_unit_test(resident_answers_at_once),
