@@ -135,8 +135,7 @@ def test_perplexity():
     known = json.load(open(shared('vectors', 'tiny.json')))
     for name in known:
         said = good('perplexity', shared('models', name + '.gguf'), '-f',
-                    shared('models', 'tiny-val.txt'),
-                    '--ctx', 256)
+                    shared('models', 'tiny-val.txt'), '--ctx', 256, timeout=400)
         got = float(said.split('PPL = ')[1].split()[0])
         print(f'{name}: {got}, llama.cpp {known[name]["llama_cpp_ppl_ctx256"]}')
         assert abs(got / known[name]['llama_cpp_ppl_ctx256'] - 1) < 0.002
