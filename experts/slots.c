@@ -307,6 +307,8 @@ static const char *verify_slot(const struct sl_slots *s, uint32_t i)
     if (!s->regions[slot->region].base || i < s->regions[slot->region].first_slot ||
         i - s->regions[slot->region].first_slot >= s->regions[slot->region].n_slots)
         return "3: a slot's region does not hold it";
+    if (i >= s->n_top)
+        return "3: a slot with memory beyond the last one";
     if (holds && sl_slots_find(s, slot->layer, slot->expert) != i)
         return "1: a slot is not in the map";
     if (holds && (slot->state == SL_SLOT_READY) != (slot->parts == SL_PARTS_ALL))
