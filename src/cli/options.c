@@ -258,6 +258,8 @@ int sl_options_open_model(struct sl_model_args *args, const struct sluice_sessio
     sluice_model_get_info(*ret_model, &info);
     if (info.notes)
         print_notes(info.notes);
+    if (!info.is_streaming && args->opts.trace_path)
+        sl_report_note("the experts are resident, so there is nothing to trace");
     if (info.is_streaming && args->opts.profile_path)
         (void)sl_statedir_make_folders(args->profile); /* without it nothing is kept */
     return 0;

@@ -202,5 +202,11 @@ def test_a_model_without_experts_has_nothing_to_stream():
     good('info', path, '--ram', least + 'M')
 
 
+def test_a_trace_without_streaming_is_said_to_be_missing(tmp_path):
+    path = tmp_path / 'a.trace'
+    done = sluice('run', DEMO, 'x', '-n', '1', '--residency', 'resident', '--trace', path)
+    assert done.returncode == 0 and b'nothing to trace' in done.stderr and not path.exists()
+
+
 def test_tokenizing_asks_for_no_memory():
     refused(2, '--ram', 'tokenize', DEMO, '--ram', '8G')
