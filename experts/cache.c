@@ -230,6 +230,8 @@ void sl_cache_request(struct sl_cache *c, uint32_t layer, const uint32_t *expert
     c->tickets = tickets;
     c->n_tickets = c->n_open_tickets = n;
     c->layer = layer;
+    if (c->opts.guess)
+        sl_cacheload_reached(c);
     sl_evict_reach(c->evict, layer);
     sl_prefetch_expire(c->prefetch, layer);
     memset(c->hint_p + (uint64_t)layer * c->slots.n_experts, 0,

@@ -13,9 +13,13 @@
 
 /* Large enough for the disk's full speed, small enough that gate and up come early. */
 #define SLICE_BYTES (1u << 20)
-/* Guesses less likely than this are not read. */
-#define GUESS_P_MIN 0.30f
+/* Guesses less likely than this are not read: with a disk that has time for all of them,
+ * and with one that never has, where a wrong one costs the time of a right one. */
+#define GUESS_P_IDLE 0.25f
+#define GUESS_P_BUSY 0.60f
 #define BATCH 64u
+/* Layers over which it is averaged whether guesses were left unread. */
+#define BEHIND_MEMORY 128.0f
 
 void sl_cacheload_tell(struct sl_cache *c, const struct sl_cache_event *event)
 {
@@ -310,12 +314,27 @@ static bool add_demands(struct sl_cache *c, struct batch *b)
     return is_all;
 }
 
+static float guess_p_min(const struct sl_cache *c)
+{
+    return GUESS_P_IDLE + (GUESS_P_BUSY - GUESS_P_IDLE) * c->behind_share;
+}
+
+void sl_cacheload_reached(struct sl_cache *c)
+{
+    struct sl_guess g;
+    bool is_behind =
+        (c->guess_slot != SL_SLOT_NONE && c->slots.slots[c->guess_slot].origin == SL_SLOT_GUESS) ||
+        sl_prefetch_best(c->prefetch, c->layer, guess_p_min(c), &g);
+
+    c->behind_share += ((is_behind ? 1.0f : 0.0f) - c->behind_share) / BEHIND_MEMORY;
+}
+
 /* Begin reading the best guess there is room for. False: there is none. */
 static bool begin_guess(struct sl_cache *c)
 {
     struct sl_guess g;
 
-    while (sl_prefetch_best(c->prefetch, c->layer, GUESS_P_MIN, &g)) {
+    while (sl_prefetch_best(c->prefetch, c->layer, guess_p_min(c), &g)) {
         uint32_t slot = SL_SLOT_NONE;
 
         sl_prefetch_drop(c->prefetch, g.layer, g.expert);

@@ -35,6 +35,7 @@ struct sl_cache {
     bool is_filling;
     uint64_t use_count;
     float miss_share; /* decayed over MISS_MEMORY requests */
+    float behind_share; /* of layers, decayed, that were reached before all guesses were read */
     uint64_t read_start_ns; /* since when reads are in flight without a break */
     struct sl_cache_counters counters;
 };
@@ -61,6 +62,9 @@ uint32_t sl_cacheload_reap(struct sl_cache *cache, bool wait);
 
 /* The slot's expert is forgotten; reads in flight are waited for in DRAINING. Not pinned. */
 void sl_cacheload_empty(struct sl_cache *cache, uint32_t slot);
+
+/* A layer is asked for: whether the disk has kept up with the guesses until now. */
+void sl_cacheload_reached(struct sl_cache *cache);
 
 /* Start what can be started: demands, and guesses when the disk would be idle. */
 void sl_cacheload_pump(struct sl_cache *cache);

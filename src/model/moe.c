@@ -169,6 +169,7 @@ static void open_experts(struct sl_step *s, uint32_t layer)
         sl_acts_slice(&moe->hidden[a], &hidden, down_kind, moe->first_slot[a], moe->n_slots[a]);
     }
     moe->n_done = 0;
+    moe->is_guessed = false;
     s->weight_bytes += moe->n_active *
                        (sl_tensor_mat_bytes(&l->gate) + sl_tensor_mat_bytes(&l->up) +
                         sl_tensor_mat_bytes(&l->down));
@@ -439,6 +440,34 @@ static void give_up(struct sl_step *s, const struct sl_moe_round *round)
             sl_cache_release(s->cache, &moe->tickets[a]);
 }
 
+/* Guess the next layers' experts, unless that is done. Leader only. */
+static void guess_once(struct sl_step *s, uint32_t layer)
+{
+    if (s->moe.is_guessed || !s->is_streaming)
+        return;
+    s->moe.is_guessed = true;
+    guess(s, layer);
+    guess_all(s, layer);
+}
+
+/*
+ * Between two rounds. Guessing waits until the others compute, if there is something to
+ * compute, and else is done before waiting for reads. Leader only.
+ */
+static void next_round(struct sl_step *s, uint32_t layer, const struct sl_moe_round *round,
+                       struct sl_moe_round *next)
+{
+    close_round(s, round);
+    if (round->is_last)
+        return;
+    clear_round(next);
+    for (uint32_t a = 0; a < s->moe.n_active; a++)
+        add_to_round(s, next, a);
+    if (next->n_jobs == 0)
+        guess_once(s, layer);
+    plan_round(s, next);
+}
+
 int sl_moe_forward(struct sl_worker *w, uint32_t layer)
 {
     struct sl_step *s = w->step;
@@ -456,8 +485,6 @@ int sl_moe_forward(struct sl_worker *w, uint32_t layer)
     if (is_leader) {
         group(s, &ro);
         open_experts(s, layer);
-        if (s->is_streaming)
-            observe(s, layer, &ro);
         if (s->replay)
             guess_replayed(s, layer);
     }
@@ -474,20 +501,16 @@ int sl_moe_forward(struct sl_worker *w, uint32_t layer)
                 give_up(s, round);
             return r;
         }
+        /* what only the cache waits for: the others take the leader's share of the jobs */
+        if (is_leader && i == 0 && s->is_streaming)
+            observe(s, layer, &ro);
+        if (is_leader && i == 1)
+            guess_once(s, layer);
         sl_jobs_run(w, round->jobs, round->n_jobs);
         sl_step_barrier(w);
         activate(w, layer, round);
-        if (is_leader) {
-            close_round(s, round);
-            if (i == 0 && s->is_streaming) {
-                guess(s, layer);
-                guess_all(s, layer);
-            }
-        }
-        if (is_leader && !round->is_last) {
-            clear_round(&s->moe.rounds[(i + 1) % 2]);
-            plan_round(s, &s->moe.rounds[(i + 1) % 2]);
-        }
+        if (is_leader)
+            next_round(s, layer, round, &s->moe.rounds[(i + 1) % 2]);
     }
     combine(w, &ro);
     return 0;

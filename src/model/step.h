@@ -84,6 +84,7 @@ struct sl_moe_plan {
     struct sl_moe_round rounds[2];
     /* guesses: the routers of the next layers, applied to this layer's state */
     uint32_t n_ahead;           /* of them in the first round */
+    bool is_guessed;
     struct sl_acts ahead_in[SL_PREDICT_AHEAD_MAX];
     float *ahead_u;             /* [SL_PREDICT_AHEAD_MAX][width] */
     void *ahead_buf[SL_PREDICT_AHEAD_MAX]; /* the same, quantised */
