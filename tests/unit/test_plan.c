@@ -211,7 +211,13 @@ static void the_smallest_works_and_less_is_refused(void **state)
     assert_int_equal(min.session.n_chunk, 32);
     in.ram_bytes = min.ram_bytes;
     p = good(&in);
-    assert_memory_equal(&p, &min, sizeof(p));
+    assert_true(p.is_streaming);
+    assert_false(p.is_lowered);
+    assert_memory_equal(&p.session, &min.session, sizeof(p.session));
+    assert_int_equal(p.ram_bytes, min.ram_bytes);
+    assert_int_equal(p.cache_bytes, min.cache_bytes);
+    assert_int_equal(p.kv_bytes + p.scratch_bytes, min.kv_bytes + min.scratch_bytes);
+    assert_int_equal(p.overhead_bytes, min.overhead_bytes);
     in.ram_bytes = min.ram_bytes - 1;
     assert_int_equal(refused(&in), min.ram_bytes);
     in.ram_bytes = 2 * MIB;
