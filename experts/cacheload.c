@@ -28,10 +28,10 @@ void sl_cacheload_tell(struct sl_cache *c, const struct sl_cache_event *event)
 }
 
 void sl_cacheload_event(struct sl_cache *c, enum sl_cache_event_kind kind, uint32_t layer,
-                  uint32_t expert, uint64_t value)
+                        uint32_t expert, uint64_t value)
 {
-    sl_cacheload_tell(c, &(struct sl_cache_event){
-                .kind = kind, .layer = layer, .expert = expert, .value = value });
+    sl_cacheload_tell(c, &(struct sl_cache_event){ .kind = kind, .layer = layer,
+                                                   .expert = expert, .value = value });
 }
 
 static void landed(struct sl_cache *c, const struct sl_read_done *done);
@@ -61,9 +61,8 @@ static const struct sl_part_at *part_at(const struct sl_cache *c, uint32_t layer
     return &c->layers[layer].parts[(uint64_t)expert * SL_PART_COUNT + part];
 }
 
-
 struct sl_cache_range sl_cacheload_range(const struct sl_cache *c, uint32_t slot, uint32_t layer,
-                             uint32_t expert, uint32_t part)
+                                         uint32_t expert, uint32_t part)
 {
     const struct sl_slot_shape *shape = &c->slots.shapes[layer];
     const struct sl_part_at *at = part_at(c, layer, expert, part);
