@@ -120,9 +120,9 @@ bool sl_slots_divide(const struct sl_slots *s, uint64_t bytes, bool *ret_is_one_
     }
     memset(ret_n, 0, sizeof(*ret_n) * SL_SLOT_KINDS_MAX);
     for (uint32_t k = 0; k < s->n_kinds; k++) {
-        double share = (double)bytes / (double)all * s->kind_experts[k];
-
-        ret_n[k] = share < s->kind_experts[k] ? (uint32_t)share : s->kind_experts[k];
+        /* exact: rounding down by a hair would cost the smallest budget a slot */
+        ret_n[k] = bytes < all ? (uint32_t)((unsigned __int128)bytes * s->kind_experts[k] / all)
+                               : s->kind_experts[k];
         is_one_kind |= ret_n[k] < LAYERS_PER_KIND_MIN * (s->n_used + 2) &&
                        ret_n[k] < s->kind_experts[k] && s->n_kinds > 1;
     }
