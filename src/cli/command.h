@@ -26,4 +26,5 @@ int sl_cmd_pack(int argc, char **argv);
 int sl_cmd_tokenize(int argc, char **argv);
 int sl_cmd_eval(int argc, char **argv);
 int sl_cmd_perplexity(int argc, char **argv);
+int sl_cmd_bench(int argc, char **argv);
 int sl_cmd_plan(int argc, char **argv);

@@ -22,6 +22,7 @@ static const struct sl_command commands[] = {
     {"chat", sl_cmd_chat, "MODEL", "talk with a model"},
     {"info", sl_cmd_info, "MODEL", "what a file holds and how it would run"},
     {"plan", sl_cmd_plan, "MODEL", "where memory would go, and how fast it would be"},
+    {"bench", sl_cmd_bench, "MODEL", "how fast this machine is, and how fast it could be"},
     {"pack", sl_cmd_pack, "IN.gguf OUT.slpack", "one file made for streaming, plain or compressed"},
     {"tokenize", sl_cmd_tokenize, "MODEL", "text to token ids and back"},
     {"eval", sl_cmd_eval, "MODEL --tokens FILE", "logits and chosen experts of given ids"},

@@ -1,0 +1,42 @@
+/*
+ * The options of sluice bench that are llama-bench's, as an argp child: its names, lists
+ * and ranges ("1,2", "1-8", "1-8+2", "1-16*2"), repeated options adding to the list. A bad
+ * value ends the program with exit code 2.
+ *
+ * Options for what a CPU or this program does not have are taken, shown in the results as
+ * given, and noted on stderr; those that would make another measurement are refused.
+ */
+#pragma once
+
+#include <argp.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cli/benchprint.h"
+
+#define SL_BENCH_LIST_MAX 256u
+
+struct sl_bench_list {
+    uint32_t values[SL_BENCH_LIST_MAX];
+    uint32_t n; /* 0: not given */
+};
+
+struct sl_bench_args {
+    const char *models[SL_BENCH_LIST_MAX]; /* of -m; borrowed from argv */
+    uint32_t n_models;
+    struct sl_bench_list prompt, gen, depth, batch, ubatch, threads;
+    struct sl_bench_list pg_prompt, pg_gen; /* pairs */
+    struct sl_bench_list kv_k, kv_v;        /* enum sluice_kv */
+    uint32_t n_reps;                        /* 0: not given */
+    uint32_t delay_s;
+    enum sl_bench_format out, err;
+    bool has_progress, has_no_warmup, is_extended;
+    const char *given[SL_BENCH_FIELDS];     /* as in struct sl_benchprint */
+    char ignored[256];                      /* names of options that change nothing */
+    const char *table_option;               /* one that asks for llama-bench's table, or NULL */
+    const char *strict_option;              /* the same, but for -m, -n and -r */
+};
+extern const struct argp sl_options_bench;
+
+/* "f16", "f32", "q8_0" */
+const char *sl_benchopts_kv_name(uint32_t kv);

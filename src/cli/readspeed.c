@@ -1,0 +1,137 @@
+/*
+ * Each thread reads its own contiguous share. Little is read several times over, because a
+ * pass must be long beside the meeting of the threads. Sums are kept, or the compiler would
+ * leave the loop out.
+ */
+#include "cli/readspeed.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "model/engine.h"
+
+#define MIB ((size_t)1 << 20)
+#define BYTES_MAX (1024 * MIB)
+#define PASS_BYTES (256 * MIB) /* at least, in all */
+
+struct share {
+    uint64_t sum;
+    char apart[120]; /* threads write to lines of their own */
+};
+
+struct pass {
+    const uint64_t *words;
+    size_t n_words;
+    size_t n_times;
+    struct share *shares;
+};
+
+size_t sl_readspeed_bytes(const char *path, uint64_t *ram_bytes)
+{
+    uint64_t bytes = BYTES_MAX, available = sl_memory_available("");
+    bool is_bound = *ram_bytes > SLUICE_RAM_MIN;
+    struct stat st;
+
+    if (available / 8 < bytes)
+        bytes = available / 8;
+    if (is_bound && *ram_bytes / 8 < bytes)
+        bytes = *ram_bytes / 8;
+    if (stat(path, &st) == 0 && (uint64_t)st.st_size < bytes)
+        bytes = (uint64_t)st.st_size;
+    bytes = bytes < MIB ? MIB : bytes / MIB * MIB;
+    if (is_bound && *ram_bytes > 2 * bytes)
+        *ram_bytes -= bytes;
+    return (size_t)bytes;
+}
+
+static void read_pass(void *arg, uint32_t worker, uint32_t n_workers)
+{
+    const struct pass *pass = arg;
+    uint64_t begin, end, sum[8] = {0};
+
+    sl_pool_share(pass->n_words, 8, worker, n_workers, &begin, &end);
+    for (size_t time = 0; time < pass->n_times; time++)
+        for (size_t i = begin; i + 8 <= end; i += 8)
+            for (size_t lane = 0; lane < 8; lane++)
+                sum[lane] += pass->words[i + lane] ^ time;
+    for (size_t lane = 0; lane < 8; lane++)
+        pass->shares[worker].sum += sum[lane];
+}
+
+static void fill(void *arg, uint32_t worker, uint32_t n_workers)
+{
+    struct sl_readspeed *rs = arg;
+    uint64_t begin, end;
+
+    sl_pool_share(rs->bytes, 4096, worker, n_workers, &begin, &end);
+    memset((char *)rs->huge + begin, 1, end - begin);
+}
+
+int sl_readspeed_init(struct sl_readspeed *rs, const struct sluice_model *model, size_t bytes)
+{
+    const struct sl_mapping *map = sl_gguf_mapping(model->gguf, 0);
+    void *huge;
+
+    *rs = (struct sl_readspeed){.pool = model->pool, .bytes = bytes};
+    rs->shares = calloc(sl_pool_n_workers(rs->pool), sizeof(struct share));
+    if (!rs->shares)
+        return -ENOMEM;
+    huge = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (huge == MAP_FAILED) {
+        sl_readspeed_done(rs);
+        return -ENOMEM;
+    }
+    (void)madvise(huge, bytes, MADV_HUGEPAGE); /* advice only */
+    rs->huge = huge;
+    sl_pool_run(rs->pool, fill, rs);
+    if (!model->is_streaming && map) {
+        rs->mapped = (const uint64_t *)(const void *)sl_mapping_data(map); /* page aligned */
+        rs->mapped_bytes = (size_t)sl_mapping_bytes(map);
+    }
+    return 0;
+}
+
+void sl_readspeed_done(struct sl_readspeed *rs)
+{
+    if (rs->huge)
+        (void)munmap(rs->huge, rs->bytes);
+    free(rs->shares);
+    *rs = (struct sl_readspeed){.pool = NULL};
+}
+
+static double rate(struct sl_readspeed *rs, const uint64_t *words, size_t bytes)
+{
+    struct pass pass = {.words = words, .n_words = bytes / sizeof(*words) / 8 * 8,
+                        .n_times = bytes < PASS_BYTES ? PASS_BYTES / bytes : 1,
+                        .shares = rs->shares};
+    uint64_t began = sl_clock_ns();
+
+    sl_pool_run(rs->pool, read_pass, &pass);
+    return (double)pass.n_words * sizeof(*words) * (double)pass.n_times /
+           ((double)(sl_clock_ns() - began) * 1e-9);
+}
+
+double sl_readspeed_mapped(struct sl_readspeed *rs)
+{
+    size_t bytes = rs->bytes < rs->mapped_bytes ? rs->bytes : rs->mapped_bytes;
+    const uint64_t *words;
+
+    if (bytes < 64)
+        return 0.0;
+    if (rs->mapped_off + bytes > rs->mapped_bytes)
+        rs->mapped_off = 0;
+    words = rs->mapped + rs->mapped_off / sizeof(*words);
+    rs->mapped_off += bytes / 64 * 64;
+    return rate(rs, words, bytes);
+}
+
+double sl_readspeed_huge(struct sl_readspeed *rs)
+{
+    return rate(rs, rs->huge, rs->bytes);
+}

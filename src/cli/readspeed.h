@@ -1,0 +1,37 @@
+/*
+ * How fast a model's own worker threads read memory: a plain loop over its file's mapping,
+ * and over huge pages. Decoding reads weights, so this is what bounds it. Main thread,
+ * between steps.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "sluice.h"
+
+struct sl_readspeed {
+    struct sl_pool *pool;   /* the model's; borrowed */
+    const uint64_t *mapped; /* NULL: experts are not used in the mapping */
+    size_t mapped_bytes, mapped_off;
+    uint64_t *huge; /* owned */
+    size_t bytes;   /* read at a time, and of huge */
+    void *shares;   /* owned; a line for each worker */
+};
+
+/*
+ * How many bytes to read at a time from a model at path: enough that memory and not a cache
+ * gives them, unless the model itself is no larger; a part of what there is. They are taken
+ * out of the budget *ram_bytes, if it is one, so that the process stays within it.
+ */
+size_t sl_readspeed_bytes(const char *path, uint64_t *ram_bytes);
+
+/* Takes bytes of memory. -ENOMEM. model is borrowed. */
+int sl_readspeed_init(struct sl_readspeed *rs, const struct sluice_model *model, size_t bytes);
+void sl_readspeed_done(struct sl_readspeed *rs); /* all zeroes are allowed */
+
+/* Bytes per second of one pass; each call goes on where the last one in the mapping ended.
+ * 0: there is no mapping to read. */
+double sl_readspeed_mapped(struct sl_readspeed *rs);
+double sl_readspeed_huge(struct sl_readspeed *rs);
