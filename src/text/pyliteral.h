@@ -18,7 +18,8 @@
 #include "base/strbuf.h"
 #include "text/pydict.h"
 
-#define SL_PYLITERAL_DEPTH_MAX 64 /* lists, tuples and dicts in each other */
+/* Lists, tuples and dicts in each other; as an argument one less than base/json takes. */
+#define SL_PYLITERAL_DEPTH_MAX (SL_JSON_DEPTH_MAX - 1)
 
 struct sl_pyliteral {
     const char *text; /* borrowed; valid UTF-8 */
