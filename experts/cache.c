@@ -16,7 +16,9 @@
  * of all tickets before any down. A slot of origin GUESS or FILL is read slice by slice
  * and only while hardly anything else is in flight, so that a demand never waits for
  * more than SL_CACHE_FLYING_IDLE slices of guesses; a guess that comes true becomes a demand and
- * goes on where it stands; one that does not is given up.
+ * goes on where it stands; one that does not is given up. One GUESS and one FILL may be
+ * half submitted at a time, the guess goes first. Fillings take free slots, and those of
+ * experts that have become far less likely (experts/cachepick.c).
  *
  * Eviction happens when a read is to be started, in program order, and chooses the
  * unpinned slot of least value. Nothing here looks at a clock (but to count time), so
@@ -29,7 +31,7 @@
  *     has something.
  *  4. A slot is pinned exactly if an open ticket names it; pinned slots hold a key.
  *  5. The free list has exactly the EMPTY slots that have memory.
- *  6. guess_slot is NONE or LOADING, not pinned, with slices left to submit; no other
+ *  6. Slots read ahead are LOADING, not pinned, with slices left to submit; no other
  *     slot that is not pinned has slices left.
  *  7. A slot with an error is LOADING and pinned.
  */
@@ -43,6 +45,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "experts/cacheload.h"
+#include "experts/cachepick.h"
 #include "experts/prefetch.h"
 #include "experts/slots.h"
 
@@ -60,7 +63,8 @@ static int new_common(struct sl_cache **ret_cache, const struct sl_cache_layer *
 
     if (!c)
         return -ENOMEM;
-    c->guess_slot = SL_SLOT_NONE;
+    for (int i = 0; i < SL_CACHE_AHEAD_COUNT; i++)
+        c->ahead[i] = SL_SLOT_NONE;
     c->n_layers = n_layers;
     c->layers = malloc(n_layers * sizeof(*layers));
     if (!c->layers) {
@@ -112,7 +116,9 @@ int sl_cache_new_streaming(struct sl_cache **ret_cache, const struct sl_cache_la
     c->slots.place = opts->place;
     c->slots.place_arg = opts->place_arg;
     c->hint_p = calloc((size_t)n_layers * c->slots.n_experts, sizeof(*c->hint_p));
-    if (!c->hint_p) {
+    c->missing = calloc(n_layers, sizeof(*c->missing));
+    c->is_filling = opts->guess;
+    if (!c->hint_p || !c->missing) {
         r = -ENOMEM;
         goto fail;
     }
@@ -140,6 +146,7 @@ void sl_cache_free(struct sl_cache *c)
         sl_prefetch_free(c->prefetch);
         sl_evict_free(c->evict);
         free(c->hint_p);
+        free(c->missing);
         sl_slots_done(&c->slots);
     }
     free(c->layers);
@@ -212,13 +219,14 @@ static void find_ticket(struct sl_cache *c, struct sl_ticket *t)
         c->counters.used_bytes += s->bytes_read;
         s->was_used = true;
     }
-    if (c->guess_slot == slot)
-        c->guess_slot = SL_SLOT_NONE; /* a demand from now on */
+    sl_cacheload_forget(c, slot); /* a demand from now on */
 }
 
 void sl_cache_request(struct sl_cache *c, uint32_t layer, const uint32_t *experts, uint32_t n,
                       struct sl_ticket *tickets)
 {
+    uint32_t guessed;
+
     assert(layer < c->n_layers && c->n_open_tickets == 0);
     if (!c->is_streaming) {
         request_resident(&c->layers[layer], layer, experts, n, tickets);
@@ -228,7 +236,7 @@ void sl_cache_request(struct sl_cache *c, uint32_t layer, const uint32_t *expert
                                                    .n = n, .experts = experts });
     (void)sl_cacheload_reap(c, false);
     c->tickets = tickets;
-    c->n_tickets = c->n_open_tickets = n;
+    c->n_tickets = c->n_open_tickets = c->n_asked = n;
     c->layer = layer;
     if (c->opts.guess)
         sl_cacheload_reached(c);
@@ -245,9 +253,9 @@ void sl_cache_request(struct sl_cache *c, uint32_t layer, const uint32_t *expert
             tickets[i].mats[p].data = NULL;
         find_ticket(c, &tickets[i]);
     }
-    if (c->guess_slot != SL_SLOT_NONE && c->slots.slots[c->guess_slot].layer == layer &&
-        c->slots.slots[c->guess_slot].origin == SL_SLOT_GUESS)
-        sl_cacheload_empty(c, c->guess_slot); /* it did not come true */
+    guessed = c->ahead[SL_CACHE_AHEAD_GUESS];
+    if (guessed != SL_SLOT_NONE && c->slots.slots[guessed].layer == layer)
+        sl_cacheload_empty(c, guessed); /* it did not come true */
     sl_cacheload_pump(c);
     for (uint32_t i = 0; i < n; i++)
         (void)update(c, &tickets[i]);
@@ -351,6 +359,7 @@ void sl_cache_observe(struct sl_cache *c, uint32_t layer, const uint32_t *expert
     sl_cacheload_tell(c, &(struct sl_cache_event){ .kind = SL_CACHE_EVENT_OBSERVE, .layer = layer,
                                       .n = n_used, .experts = experts, .ranks = ranks });
     sl_evict_observe(c->evict, layer, experts, n_used, ranks);
+    sl_cachepick_note(c, layer);
 }
 
 const float *sl_cache_chances(const struct sl_cache *c, uint32_t layer)
@@ -397,7 +406,11 @@ float sl_cache_miss_share(const struct sl_cache *c)
 
 void sl_cache_fill(struct sl_cache *c)
 {
-    c->is_filling = c->is_streaming;
+    if (!c->is_streaming)
+        return;
+    c->is_filling = true;
+    for (uint32_t i = 0; i < c->n_layers; i++)
+        sl_cachepick_note(c, i);
     sl_cacheload_event(c, SL_CACHE_EVENT_FILL, 0, 0, 0);
 }
 
@@ -514,8 +527,8 @@ const char *sl_cache_verify(const struct sl_cache *c)
         bool is_unfinished = s->state == SL_SLOT_LOADING && s->next_slice < s->n_slices;
 
         n_flying += s->n_flying;
-        if ((c->guess_slot == i) != (is_unfinished && !s->is_pinned))
-            return "6: guess_slot is not the one that is read ahead";
+        if ((c->ahead[0] == i || c->ahead[1] == i) != (is_unfinished && !s->is_pinned))
+            return "6: a slot with slices left is neither pinned nor read ahead";
         if (s->error && s->state == SL_SLOT_LOADING && !s->is_pinned)
             return "7: a failed slot was kept";
     }

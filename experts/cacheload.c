@@ -1,7 +1,7 @@
 /*
- * Filling and emptying slots: the transitions of the state machine in cache.c, which slot
- * to take, and which slices to submit next. Demands come first, gates and ups of all of
- * them before any down; guesses, then fillings of free slots, only on an idle disk.
+ * Filling and emptying slots: the transitions of the state machine in cache.c, and which
+ * slices to submit next. Demands come first, gates and ups of all of them before any down;
+ * guesses, then fillings, only on an idle disk.
  */
 #include "experts/cacheload.h"
 
@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "experts/cachepick.h"
 
 /* Large enough for the disk's full speed, small enough that gate and up come early. */
 #define SLICE_BYTES (1u << 20)
@@ -124,6 +125,13 @@ static void begin(struct sl_cache *c, uint32_t slot, uint32_t layer, uint32_t ex
     sl_cacheload_event(c, SL_CACHE_EVENT_READ, layer, expert, origin);
 }
 
+void sl_cacheload_forget(struct sl_cache *c, uint32_t slot)
+{
+    for (int i = 0; i < SL_CACHE_AHEAD_COUNT; i++)
+        if (c->ahead[i] == slot)
+            c->ahead[i] = SL_SLOT_NONE;
+}
+
 /* The slot's expert is forgotten; reads in flight are waited for in DRAINING. */
 void sl_cacheload_empty(struct sl_cache *c, uint32_t slot)
 {
@@ -136,8 +144,7 @@ void sl_cacheload_empty(struct sl_cache *c, uint32_t slot)
         c->counters.guesses_expired += s->origin == SL_SLOT_GUESS;
     }
     *map_of(c, s->layer, s->expert) = SL_SLOT_NONE;
-    if (c->guess_slot == slot)
-        c->guess_slot = SL_SLOT_NONE;
+    sl_cacheload_forget(c, slot);
     s->parts = s->unchecked = 0;
     s->state = s->n_flying ? SL_SLOT_DRAINING : SL_SLOT_EMPTY;
     if (s->state == SL_SLOT_EMPTY)
@@ -206,57 +213,6 @@ static void landed(struct sl_cache *c, const struct sl_read_done *done)
         s->state = SL_SLOT_READY;
 }
 
-/* ---- choosing ---- */
-
-static float slot_worth(const struct sl_cache *c, const struct sl_slot *s)
-{
-    float hint = c->hint_p[(uint64_t)s->layer * c->slots.n_experts + s->expert];
-
-    /* the guess knows the past too, so it counts even where it says less */
-    return hint > 0 ? sl_evict_guess_value(c->evict, s->layer, s->expert, hint)
-                    : sl_evict_value(c->evict, s->layer, s->expert);
-}
-
-/* The slot of the kind that is worth least, less than limit, or NONE. */
-static uint32_t find_victim(const struct sl_cache *c, uint32_t kind, float limit)
-{
-    uint32_t victim = SL_SLOT_NONE;
-    float least = limit;
-
-    for (uint32_t i = 0; i < c->slots.n_top; i++) {
-        const struct sl_slot *s = &c->slots.slots[i];
-        float value;
-
-        if (s->is_pinned || s->n_flying || s->region == SL_SLOT_NONE ||
-            (s->state != SL_SLOT_READY && s->state != SL_SLOT_LOADING) ||
-            c->slots.regions[s->region].kind != kind)
-            continue;
-        value = slot_worth(c, s);
-        if (value < least || (victim != SL_SLOT_NONE && value == least &&
-                              s->last_use < c->slots.slots[victim].last_use)) {
-            victim = i;
-            least = value;
-        }
-    }
-    return victim;
-}
-
-/* A slot for an expert of the layer: free, or of an expert worth less than limit. */
-static uint32_t take_slot(struct sl_cache *c, uint32_t layer, float limit)
-{
-    uint32_t kind = sl_slots_kind(&c->slots, layer);
-    uint32_t slot = sl_slots_take_free(&c->slots, kind);
-
-    if (slot != SL_SLOT_NONE)
-        return slot;
-    slot = find_victim(c, kind, limit);
-    if (slot == SL_SLOT_NONE)
-        return slot;
-    c->counters.evictions++;
-    sl_cacheload_empty(c, slot);
-    return sl_slots_take_free(&c->slots, kind);
-}
-
 /* ---- submitting ---- */
 
 struct batch {
@@ -292,7 +248,7 @@ static bool add_demands(struct sl_cache *c, struct batch *b)
 
         if (!t->is_open || t->error || t->slot != SL_SLOT_NONE)
             continue;
-        slot = take_slot(c, t->layer, FLT_MAX);
+        slot = sl_cachepick_slot(c, t->layer, FLT_MAX);
         if (slot == SL_SLOT_NONE) {
             is_all = false;
             break;
@@ -322,7 +278,7 @@ void sl_cacheload_reached(struct sl_cache *c)
 {
     struct sl_guess g;
     bool is_behind =
-        (c->guess_slot != SL_SLOT_NONE && c->slots.slots[c->guess_slot].origin == SL_SLOT_GUESS) ||
+        c->ahead[SL_CACHE_AHEAD_GUESS] != SL_SLOT_NONE ||
         sl_prefetch_best(c->prefetch, c->layer, guess_p_min(c), &g);
 
     c->behind_share += ((is_behind ? 1.0f : 0.0f) - c->behind_share) / BEHIND_MEMORY;
@@ -338,49 +294,45 @@ static bool begin_guess(struct sl_cache *c)
 
         sl_prefetch_drop(c->prefetch, g.layer, g.expert);
         if (sl_slots_find(&c->slots, g.layer, g.expert) == SL_SLOT_NONE)
-            slot = take_slot(c, g.layer,
+            slot = sl_cachepick_slot(c, g.layer,
                              sl_evict_guess_value(c->evict, g.layer, g.expert, g.p));
         if (slot == SL_SLOT_NONE)
             continue;
         begin(c, slot, g.layer, g.expert, SL_SLOT_GUESS);
-        c->guess_slot = slot;
+        c->ahead[SL_CACHE_AHEAD_GUESS] = slot;
         return true;
     }
     return false;
 }
 
-/* Begin reading what is worth most of what is missing into a free slot. */
+/* Begin reading something to fill the cache with. False: there is nothing. In a step that
+ * wants most of a layer anyway, every slot is spoken for and nothing is swapped. */
 static bool begin_fill(struct sl_cache *c)
 {
-    uint32_t best_layer = 0, best_expert = 0, slot;
-    float best = 0;
+    bool is_swapping = c->opts.guess && c->opts.policy == SL_EVICT_DEFAULT &&
+                       c->n_asked <= c->slots.n_experts / 2;
+    uint32_t layer, expert, slot;
 
-    for (uint32_t layer = 0; layer < c->n_layers; layer++) {
-        uint32_t n = c->layers[layer].mats[0].n_mats;
-
-        if (n == 0 || !sl_slots_has_free(&c->slots, sl_slots_kind(&c->slots, layer)))
-            continue;
-        for (uint32_t e = 0; e < n; e++) {
-            float value = sl_evict_value(c->evict, layer, e);
-
-            if (value > best && sl_slots_find(&c->slots, layer, e) == SL_SLOT_NONE) {
-                best = value;
-                best_layer = layer;
-                best_expert = e;
-            }
-        }
-    }
-    if (best <= 0) {
-        c->is_filling = false;
+    if (!c->is_filling || !sl_cachepick_fill(c, is_swapping, &layer, &expert, &slot))
         return false;
-    }
-    slot = sl_slots_take_free(&c->slots, sl_slots_kind(&c->slots, best_layer));
-    begin(c, slot, best_layer, best_expert, SL_SLOT_FILL);
-    c->guess_slot = slot;
+    begin(c, slot, layer, expert, SL_SLOT_FILL);
+    sl_cachepick_note(c, layer);
+    c->ahead[SL_CACHE_AHEAD_FILL] = slot;
     return true;
 }
 
-/* Start what can be started: demands, and guesses when the disk would be idle. */
+/* The slot to read ahead into next: of a guess, then of a filling; or NONE. */
+static uint32_t ahead_slot(struct sl_cache *c)
+{
+    const uint32_t *ahead = c->ahead;
+
+    if (ahead[SL_CACHE_AHEAD_GUESS] != SL_SLOT_NONE || (c->opts.guess && begin_guess(c)))
+        return ahead[SL_CACHE_AHEAD_GUESS];
+    if (ahead[SL_CACHE_AHEAD_FILL] != SL_SLOT_NONE || begin_fill(c))
+        return ahead[SL_CACHE_AHEAD_FILL];
+    return SL_SLOT_NONE;
+}
+
 void sl_cacheload_pump(struct sl_cache *c)
 {
     struct batch b = { .n = 0 };
@@ -391,12 +343,13 @@ void sl_cacheload_pump(struct sl_cache *c)
     is_all = add_demands(c, &b);
     while (is_all && b.n < b.room &&
            sl_reader_n_flying(c->opts.reader) + b.n < SL_CACHE_FLYING_IDLE) {
-        if (c->guess_slot == SL_SLOT_NONE && !(c->opts.guess && begin_guess(c)) &&
-            !(c->is_filling && begin_fill(c)))
+        uint32_t slot = ahead_slot(c);
+
+        if (slot == SL_SLOT_NONE)
             break;
-        add_slices(c, &b, c->guess_slot, SL_PART_DOWN, 1);
-        if (c->slots.slots[c->guess_slot].next_slice == c->slots.slots[c->guess_slot].n_slices)
-            c->guess_slot = SL_SLOT_NONE;
+        add_slices(c, &b, slot, SL_PART_DOWN, 1);
+        if (c->slots.slots[slot].next_slice == c->slots.slots[slot].n_slices)
+            sl_cacheload_forget(c, slot);
     }
     if (b.n && sl_reader_n_flying(c->opts.reader) == 0)
         c->read_start_ns = sl_clock_ns();

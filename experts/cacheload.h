@@ -15,6 +15,15 @@
 /* With fewer reads in flight than this the disk counts as idle. */
 #define SL_CACHE_FLYING_IDLE 2u
 
+/* Reading ahead: one expert at a time of each. */
+enum sl_cache_ahead { SL_CACHE_AHEAD_GUESS, SL_CACHE_AHEAD_FILL, SL_CACHE_AHEAD_COUNT };
+
+/* The likeliest expert of a layer that is not in memory; chance 0: none worth reading. */
+struct sl_cache_missing {
+    uint32_t expert;
+    float chance;
+};
+
 struct sl_cache {
     /* set once */
     uint32_t n_layers;
@@ -31,7 +40,9 @@ struct sl_cache {
     struct sl_ticket *tickets; /* of the request at hand, while any of them is open */
     uint32_t n_tickets, n_open_tickets;
     uint32_t layer; /* last asked for */
-    uint32_t guess_slot;
+    uint32_t ahead[SL_CACHE_AHEAD_COUNT]; /* slots with slices left to submit */
+    struct sl_cache_missing *missing;     /* [n_layers] */
+    uint32_t n_asked; /* experts of the request at hand */
     bool is_filling;
     uint64_t use_count;
     float miss_share; /* decayed over MISS_MEMORY requests */
@@ -66,5 +77,8 @@ void sl_cacheload_empty(struct sl_cache *cache, uint32_t slot);
 /* A layer is asked for: whether the disk has kept up with the guesses until now. */
 void sl_cacheload_reached(struct sl_cache *cache);
 
-/* Start what can be started: demands, and guesses when the disk would be idle. */
+/* The slot is not read ahead any more: given up, or demanded. */
+void sl_cacheload_forget(struct sl_cache *cache, uint32_t slot);
+
+/* Start what can be started: demands; when the disk would be idle guesses, then fillings. */
 void sl_cacheload_pump(struct sl_cache *cache);

@@ -369,6 +369,76 @@ static void filling_ends_at_a_bad_place(void **state)
     world_close(w);
 }
 
+/* Layer 1 holds 0 to 3, and then its tokens choose 5 and 6, which are not asked for. */
+static void observe_others(void)
+{
+    static const uint32_t others[] = { 5, 6 };
+
+    use(1, 0, 1);
+    use(1, 2, 3);
+    for (uint32_t t = 0; t < 20; t++)
+        sl_cache_observe(w->cache, 1, others, 2, NULL);
+    sl_cache_poll(w->cache);
+}
+
+static void what_has_become_likely_is_read(void **state)
+{
+    open_small(4);
+    observe_others();
+    land_all();
+    sl_cache_poll(w->cache);
+    land_all();
+    assert_true(world_is_ready(w, 1, 5) && world_is_ready(w, 1, 6));
+    assert_int_equal(world_counters(w).evictions, 2);
+    sl_cache_poll(w->cache);
+    assert_int_equal(w->reader.n_pending, 0); /* the others are alike */
+    use(1, 5, 6);
+    assert_int_equal(world_counters(w).hits, 2);
+    world_close(w);
+}
+
+static void a_guess_goes_before_a_filling(void **state)
+{
+    open_small(4);
+    observe_others();
+    world_hint(w, 2, 7, 0.9f);
+    for (uint32_t i = 0; i < 100 && !world_is_ready(w, 2, 7); i++)
+        land(0, 0);
+    assert_true(world_is_ready(w, 2, 7));
+    assert_false(world_is_ready(w, 1, 5) && world_is_ready(w, 1, 6));
+    world_close(w);
+}
+
+static void nothing_is_swapped_where_guessing_is_off(void **state)
+{
+    struct world_opts opts = small();
+
+    for (uint32_t i = 0; i < 2; i++) {
+        opts.guess = i == 1;
+        opts.policy = i == 1 ? SL_EVICT_LRU : SL_EVICT_DEFAULT;
+        open_with(&opts, 4);
+        observe_others();
+        assert_int_equal(w->reader.n_pending, 0);
+        assert_int_equal(world_counters(w).evictions, 0);
+        world_close(w);
+    }
+}
+
+static void nothing_is_swapped_while_a_layer_is_wanted_whole(void **state)
+{
+    static const uint32_t all[] = { 7, 4, 5, 6, 3, 2, 1, 0 };
+
+    open_small(4);
+    observe_others();
+    land_all();
+    (void)world_use(w, 2, all, 8);
+    for (uint32_t t = 0; t < 20; t++)
+        sl_cache_observe(w->cache, 1, (const uint32_t[]){ 0, 1 }, 2, NULL);
+    sl_cache_poll(w->cache);
+    assert_int_equal(w->reader.n_pending, 0);
+    world_close(w);
+}
+
 static void the_least_valuable_goes_first(void **state)
 {
     static const enum sl_evict_policy policies[] = { SL_EVICT_DEFAULT, SL_EVICT_LRU };
@@ -377,6 +447,7 @@ static void the_least_valuable_goes_first(void **state)
         struct world_opts opts = small();
 
         opts.policy = policies[i];
+        opts.guess = false; /* or 1 comes back by itself */
         open_with(&opts, 4);
         for (uint32_t t = 0; t < 20; t++) { /* 0 always, 1 with it until token 9, then 2 */
             uint32_t experts[] = { 0, t < 10 ? 1 : 2 };
@@ -586,6 +657,10 @@ int main(void)
         cmocka_unit_test(a_failed_guess_is_forgotten),
         cmocka_unit_test(filling_ends_when_all_is_full),
         cmocka_unit_test(filling_ends_at_a_bad_place),
+        cmocka_unit_test(what_has_become_likely_is_read),
+        cmocka_unit_test(a_guess_goes_before_a_filling),
+        cmocka_unit_test(nothing_is_swapped_where_guessing_is_off),
+        cmocka_unit_test(nothing_is_swapped_while_a_layer_is_wanted_whole),
         cmocka_unit_test(the_least_valuable_goes_first),
         cmocka_unit_test(what_was_just_passed_goes_first),
         cmocka_unit_test(more_than_there_are_slots_is_read_in_turns),
