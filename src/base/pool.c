@@ -9,6 +9,10 @@
  * counter, then releases the others; nobody can touch either before that release, so
  * both are reset exactly once per barrier.
  *
+ * The caller is bound to its CPU for the length of a run. Left alone it is put, when the
+ * disk wakes it, on the CPU that took the disk's interrupt, which is another worker's:
+ * both then share it and one CPU idles (measured: a fifth of the time of a decode step).
+ *
  * Waiting is a spin of spin_us, then a futex on the generation. The waker pays the
  * system call only if somebody sleeps.
  */
@@ -113,17 +117,16 @@ uint64_t sl_pool_take(struct sl_pool *pool, uint64_t n)
     return atomic_fetch_add_explicit(&pool->next_work, n, memory_order_relaxed);
 }
 
-static void bind_to(struct sl_pool *pool, int32_t cpu)
+/* Of the calling thread. False if it stays as it is. */
+static bool bind_to(int32_t cpu)
 {
     cpu_set_t set;
 
-    if (cpu < 0)
-        return;
+    if (cpu < 0 || cpu >= CPU_SETSIZE)
+        return false;
     CPU_ZERO(&set);
-    if (cpu < CPU_SETSIZE)
-        CPU_SET(cpu, &set);
-    if (pthread_setaffinity_np(pthread_self(), sizeof(set), &set) != 0)
-        atomic_fetch_add(&pool->n_unbound, 1);
+    CPU_SET(cpu, &set);
+    return pthread_setaffinity_np(pthread_self(), sizeof(set), &set) == 0;
 }
 
 static void *worker_main(void *arg)
@@ -131,7 +134,8 @@ static void *worker_main(void *arg)
     struct worker *worker = arg;
     struct sl_pool *pool = worker->pool;
 
-    bind_to(pool, worker->cpu);
+    if (!bind_to(worker->cpu) && worker->cpu >= 0)
+        atomic_fetch_add(&pool->n_unbound, 1);
     for (;;) {
         sl_pool_barrier(pool);
         if (pool->closing)
@@ -170,6 +174,7 @@ int sl_pool_new(struct sl_pool **ret_pool, const struct sl_pool_opts *opts)
         free(pool);
         return -ENOMEM;
     }
+    pool->workers[0] = (struct worker){ .pool = pool, .cpu = opts->cpus ? opts->cpus[0] : -1 };
     for (uint32_t i = 1; i < n; i++) {
         struct worker *worker = &pool->workers[i];
 
@@ -208,9 +213,17 @@ uint32_t sl_pool_n_unbound(const struct sl_pool *pool)
 
 void sl_pool_run(struct sl_pool *pool, sl_pool_fn fn, void *arg)
 {
+    int32_t cpu = pool->workers[0].cpu;
+    cpu_set_t before;
+    bool is_bound = cpu >= 0 &&
+                    pthread_getaffinity_np(pthread_self(), sizeof(before), &before) == 0 &&
+                    bind_to(cpu);
+
     pool->fn = fn;
     pool->arg = arg;
     sl_pool_barrier(pool); /* the workers wait in it: they start now */
     fn(arg, 0, pool->n_workers);
     sl_pool_barrier(pool); /* all have returned */
+    if (is_bound) /* cannot fail: it was so before */
+        (void)pthread_setaffinity_np(pthread_self(), sizeof(before), &before);
 }

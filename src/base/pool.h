@@ -20,7 +20,7 @@ typedef void (*sl_pool_fn)(void *arg, uint32_t worker, uint32_t n_workers);
 struct sl_pool_opts {
     uint32_t n_workers;   /* 1..SL_POOL_WORKERS_MAX, the caller included */
     const int32_t *cpus;  /* n_workers logical CPU numbers to bind to, -1 or NULL: not
-                             bound; the caller (worker 0) is never bound. Copied. */
+                             bound; the caller is bound during a run only. Copied. */
     uint32_t spin_us;     /* how long to spin before sleeping, default 50 */
 };
 
