@@ -1,0 +1,33 @@
+/* Growing arrays of plain structs, indexed by uint32_t. Any thread. */
+#pragma once
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Room for n_more elements behind the first n of an array of heap memory (a pointer to the
+ * pointer, which is NULL while cap is 0). 0, or -ENOMEM with all as it was. */
+#define sl_vector_grow(array, cap, n, n_more) \
+    sl_vector_grow_bytes((array), (cap), (n), (n_more), sizeof(**(array)))
+
+static inline int sl_vector_grow_bytes(void *array, uint32_t *cap, uint32_t n, uint32_t n_more,
+                                       size_t element_bytes)
+{
+    uint64_t need = (uint64_t)n + n_more, room = *cap ? *cap : 16;
+    void *ptr;
+
+    if (need <= *cap)
+        return 0;
+    while (room < need)
+        room *= 2;
+    if (room > UINT32_MAX)
+        return -ENOMEM;
+    memcpy(&ptr, array, sizeof(ptr));
+    ptr = realloc(ptr, room * element_bytes);
+    if (!ptr)
+        return -ENOMEM;
+    memcpy(array, &ptr, sizeof(ptr));
+    *cap = (uint32_t)room;
+    return 0;
+}
