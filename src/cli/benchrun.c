@@ -4,11 +4,9 @@
  */
 #include "cli/benchrun.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "model/engine.h"
@@ -123,6 +121,19 @@ static const char *file_type_name(uint64_t number)
     return number < sizeof(names) / sizeof(names[0]) ? names[number] : NULL;
 }
 
+/* Where the file does not say: as if it were the commonest of those with such matrices. */
+static uint64_t guess_file_type(enum sl_dtype dtype)
+{
+    static const uint8_t numbers[SL_DTYPE_LIMIT] = {
+        [SL_DTYPE_F32] = 0, [SL_DTYPE_F16] = 1, [SL_DTYPE_BF16] = 32, [SL_DTYPE_Q8_0] = 7,
+        [SL_DTYPE_Q4_0] = 2, [SL_DTYPE_Q4_1] = 3, [SL_DTYPE_Q5_0] = 8, [SL_DTYPE_Q5_1] = 9,
+        [SL_DTYPE_Q2_K] = 10, [SL_DTYPE_Q3_K] = 12, [SL_DTYPE_Q4_K] = 15, [SL_DTYPE_Q5_K] = 17,
+        [SL_DTYPE_Q6_K] = 18, [SL_DTYPE_IQ4_NL] = 25, [SL_DTYPE_IQ4_XS] = 30,
+    };
+
+    return numbers[dtype];
+}
+
 /* llama.cpp tells dense sizes by the width of the FFN, the others by their layers. */
 static const char *size_name(const struct sluice_model *model)
 {
@@ -141,21 +152,16 @@ static const char *size_name(const struct sluice_model *model)
 void sl_benchrun_model_type(char *ret_text, const struct sluice_model *model)
 {
     const struct sl_gguf_kv *kv = sl_gguf_kv_find(model->gguf, "general.file_type");
+    const struct sl_layer *last = &model->weights.layers[model->hp.n_layers - 1];
     const char *type = NULL;
-    char other[16];
     uint64_t number;
 
     if (sl_gguf_kv_u64(kv, 0, &number))
         type = file_type_name(number);
-    if (!type) {
-        (void)snprintf(other, sizeof(other), "%s",
-                       sl_dtype_name(model->weights.layers[model->hp.n_layers - 1].gate.dtype));
-        for (char *c = other; *c; c++)
-            *c = (char)toupper((unsigned char)*c);
-        type = other;
-    }
-    (void)snprintf(ret_text, SL_BENCHRUN_TYPE_BYTES, "%s %s %s",
-                   model->hp.is_moe ? "lfm2moe" : "lfm2", size_name(model), type);
+    (void)snprintf(ret_text, SL_BENCHRUN_TYPE_BYTES, "%s %s %s%s",
+                   model->hp.is_moe ? "lfm2moe" : "lfm2", size_name(model),
+                   type ? "" : "(guessed) ",
+                   type ? type : file_type_name(guess_file_type(last->gate.dtype)));
 }
 
 uint64_t sl_benchrun_n_params(const struct sluice_model *model)

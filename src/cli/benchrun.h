@@ -34,7 +34,7 @@ int sl_benchrun_set_depth(struct sl_benchrun *run, uint32_t depth);
 int sl_benchrun_pass(struct sl_benchrun *run, uint32_t n_prompt, uint32_t n_gen, uint64_t *ret_ns);
 
 /* How llama.cpp names a model's kind: "lfm2moe 24B.A2B Q4_K - Medium"; "?B" for sizes it does
- * not know, the type of the last layer's matrices where the file does not say. */
+ * not know, "(guessed)" by the last layer's matrices where the file does not say its type. */
 #define SL_BENCHRUN_TYPE_BYTES 96
 void sl_benchrun_model_type(char *ret_text, const struct sluice_model *model);
 

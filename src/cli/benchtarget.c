@@ -144,6 +144,7 @@ static int run_rounds(struct measure *m)
     int r;
 
     say(m, "warm-up", 0);
+    sl_readspeed_touch(&m->reads);
     r = decode(m, m->t.n_tokens < FIRST_TOKENS ? m->t.n_tokens : FIRST_TOKENS, &ns, &used);
     if (r == 0 && m->opts->n_tokens == 0) {
         r = decode(m, TOKENS_MIN, &ns, &used);

@@ -366,6 +366,7 @@ static int run_setting(struct bench *b, const struct setting *setting)
     } else {
         set_row(b, setting);
         sl_interrupt_set_session(b->run.session);
+        sl_readspeed_touch(&b->reads);
         r = run_tests(b);
         sl_interrupt_set_session(NULL);
     }

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "cli/interrupt.h"
 #include "model/engine.h"
 
 #define MIB ((size_t)1 << 20)
@@ -73,6 +74,18 @@ static void fill(void *arg, uint32_t worker, uint32_t n_workers)
     memset((char *)rs->huge + begin, 1, end - begin);
 }
 
+static double rate(struct sl_readspeed *rs, const uint64_t *words, size_t bytes)
+{
+    struct pass pass = {.words = words, .n_words = bytes / sizeof(*words) / 8 * 8,
+                        .n_times = bytes < PASS_BYTES ? PASS_BYTES / bytes : 1,
+                        .shares = rs->shares};
+    uint64_t began = sl_clock_ns();
+
+    sl_pool_run(rs->pool, read_pass, &pass);
+    return (double)pass.n_words * sizeof(*words) * (double)pass.n_times /
+           ((double)(sl_clock_ns() - began) * 1e-9);
+}
+
 int sl_readspeed_init(struct sl_readspeed *rs, const struct sluice_model *model, size_t bytes)
 {
     const struct sl_mapping *map = sl_gguf_mapping(model->gguf, 0);
@@ -92,7 +105,7 @@ int sl_readspeed_init(struct sl_readspeed *rs, const struct sluice_model *model,
     sl_pool_run(rs->pool, fill, rs);
     if (!model->is_streaming && map) {
         rs->mapped = (const uint64_t *)(const void *)sl_mapping_data(map); /* page aligned */
-        rs->mapped_bytes = (size_t)sl_mapping_bytes(map);
+        rs->mapped_bytes = sl_mapping_bytes(map);
     }
     return 0;
 }
@@ -105,30 +118,19 @@ void sl_readspeed_done(struct sl_readspeed *rs)
     *rs = (struct sl_readspeed){.pool = NULL};
 }
 
-static double rate(struct sl_readspeed *rs, const uint64_t *words, size_t bytes)
+void sl_readspeed_touch(struct sl_readspeed *rs)
 {
-    struct pass pass = {.words = words, .n_words = bytes / sizeof(*words) / 8 * 8,
-                        .n_times = bytes < PASS_BYTES ? PASS_BYTES / bytes : 1,
-                        .shares = rs->shares};
-    uint64_t began = sl_clock_ns();
-
-    sl_pool_run(rs->pool, read_pass, &pass);
-    return (double)pass.n_words * sizeof(*words) * (double)pass.n_times /
-           ((double)(sl_clock_ns() - began) * 1e-9);
+    for (uint64_t off = 0; off < rs->mapped_bytes && !sl_interrupt_is_set(); off += rs->bytes)
+        (void)rate(rs, rs->mapped + off / sizeof(*rs->mapped),
+                   rs->mapped_bytes - off < rs->bytes ? (size_t)(rs->mapped_bytes - off)
+                                                      : rs->bytes);
 }
 
 double sl_readspeed_mapped(struct sl_readspeed *rs)
 {
-    size_t bytes = rs->bytes < rs->mapped_bytes ? rs->bytes : rs->mapped_bytes;
-    const uint64_t *words;
+    size_t bytes = rs->mapped_bytes < rs->bytes ? (size_t)rs->mapped_bytes : rs->bytes;
 
-    if (bytes < 64)
-        return 0.0;
-    if (rs->mapped_off + bytes > rs->mapped_bytes)
-        rs->mapped_off = 0;
-    words = rs->mapped + rs->mapped_off / sizeof(*words);
-    rs->mapped_off += bytes / 64 * 64;
-    return rate(rs, words, bytes);
+    return bytes ? rate(rs, rs->mapped, bytes) : 0.0;
 }
 
 double sl_readspeed_huge(struct sl_readspeed *rs)

@@ -14,7 +14,7 @@
 struct sl_readspeed {
     struct sl_pool *pool;   /* the model's; borrowed */
     const uint64_t *mapped; /* NULL: experts are not used in the mapping */
-    size_t mapped_bytes, mapped_off;
+    uint64_t mapped_bytes;
     uint64_t *huge; /* owned */
     size_t bytes;   /* read at a time, and of huge */
     void *shares;   /* owned; a line for each worker */
@@ -31,7 +31,10 @@ size_t sl_readspeed_bytes(const char *path, uint64_t *ram_bytes);
 int sl_readspeed_init(struct sl_readspeed *rs, const struct sluice_model *model, size_t bytes);
 void sl_readspeed_done(struct sl_readspeed *rs); /* all zeroes are allowed */
 
-/* Bytes per second of one pass; each call goes on where the last one in the mapping ended.
- * 0: there is no mapping to read. */
+/* Touch all of the mapping, so that neither the loop nor decoding meets a page for the first
+ * time while it is timed: that costs ten times as much. Ends early after Ctrl-C. */
+void sl_readspeed_touch(struct sl_readspeed *rs);
+
+/* Bytes per second of one pass. 0: there is no mapping to read. */
 double sl_readspeed_mapped(struct sl_readspeed *rs);
 double sl_readspeed_huge(struct sl_readspeed *rs);

@@ -11,7 +11,7 @@
 
 #define LEFT 70.0
 #define TOP 20.0
-#define WIDTH 620.0
+#define WIDTH 700.0
 #define HEIGHT 320.0
 
 struct axes {
@@ -192,8 +192,8 @@ static void write_time(FILE *file, const struct sl_target *t)
     write_part(file, t, "target", t->weights_s, t->stall_s);
     write_part(file, t, "paper", t->weights_s + t->stall_s, t->rest_s);
     write_key(file, t, "limit", LEFT, "reading weights", t->weights_s);
-    write_key(file, t, "target", LEFT + 230.0, "waiting for the disk", t->stall_s);
-    write_key(file, t, "paper", LEFT + 470.0, "all else", t->rest_s);
+    write_key(file, t, "target", LEFT + 240.0, "waiting for the disk", t->stall_s);
+    write_key(file, t, "paper", LEFT + 490.0, "all else", t->rest_s);
     fputs("</svg>\n", file);
 }
 

@@ -135,6 +135,12 @@ def test_the_formats_say_the_same():
     assert (seen[0]['model_size'], seen[0]['model_n_params']) == ('10054144', '16276032')
 
 
+def test_a_file_that_does_not_say_its_type():
+    name = shared('models', 'random-dense-f32.gguf')
+    row = json.loads(good('bench', '-m', name, '-p', '0', '-n', '1', '-r', '1', '-o', 'jsonl'))
+    assert row['model_type'] == 'lfm2 ?B (guessed) all F32'
+
+
 def test_figures_of_a_row():
     row, = rows_of('-p', '0', '-n', '6', '-r', '4')
     samples = row['samples_ns']
@@ -388,7 +394,7 @@ def test_no_profile_is_left(tmp_path):
 
 
 def test_a_reader_that_leaves():
-    args = command('bench', '-m', DEMO, '-p', '2', '-n', '1', '-r', '1', '-d', '0-63', '-o', 'jsonl')
+    args = command('bench', '-m', DEMO, '-p', '2', '-n', '1', '-r', '1', '-d', '0-63', '-o', 'csv')
     with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           env=ENV) as process:
         process.stdout.readline()
