@@ -27,7 +27,7 @@ N_CASES = 2000
 START, END = '<|tool_call_start|>', '<|tool_call_end|>'
 CONSTANTS = {'true': True, 'false': False, 'null': None}
 HYPHEN, KEYWORD, LINE = 'ᚠ', 'ᚱ', 'ᛟ'  # what rewriting puts in; no case has them
-N_SITES_MAX = 10
+N_SITES_MAX = 8
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # ast warns of "\d"
 
@@ -77,11 +77,12 @@ def sayable(value):
     if isinstance(value, (list, tuple)):
         return [sayable(item) for item in value]
     if isinstance(value, dict):
-        made = {}
+        made, kinds = {}, {}
         for key, item in value.items():
-            if type(key) not in (str, int) or str(sayable(key)) in made:
+            name = str(sayable(key))
+            if type(key) not in (str, int) or kinds.setdefault(name, type(key)) != type(key):
                 raise Unsayable
-            made[str(sayable(key))] = sayable(item)
+            made[name] = sayable(item)
         return made
     if isinstance(value, str):
         try:  # escapes may be the halves of one character
@@ -210,7 +211,8 @@ def value(rng, depth=3):
         return text_value(rng)
     if kind < 8:
         return [value(rng, depth - 1) for _ in range(rng.randrange(4))]
-    return {text_value(rng): value(rng, depth - 1) for _ in range(rng.randrange(4))}
+    return {rng.choice([text_value(rng), text_value(rng), str(rng.randrange(-9, 9))]):
+            value(rng, depth - 1) for _ in range(rng.randrange(4))}
 
 
 def blank(rng):
@@ -280,6 +282,12 @@ def spell_items(rng, items, open_mark, close_mark):
     return made + close_mark
 
 
+def spell_pair(rng, key, item):
+    as_int = re.fullmatch(r'-?[1-9][0-9]*', key, re.ASCII)
+    name = spell_int(rng, int(key)) if as_int else spell_string(rng, key)
+    return name + blank(rng) + ':' + blank(rng) + spell(rng, item)
+
+
 def spell(rng, item):
     if isinstance(item, str):
         return spell_string(rng, item)
@@ -293,8 +301,11 @@ def spell(rng, item):
         if len(item) != 1 and rng.random() < 0.3:
             return spell_items(rng, [spell(rng, x) for x in item], '(', ')')
         return spell_items(rng, [spell(rng, x) for x in item], '[', ']')
-    pairs = [spell(rng, k) + blank(rng) + ':' + blank(rng) + spell(rng, v)
-             for k, v in item.items()]
+    pairs = []
+    for k, v in item.items():
+        if rng.random() < 0.05:  # of a repeated key the last value counts
+            pairs.append(spell_pair(rng, k, value(rng, 1)))
+        pairs.append(spell_pair(rng, k, v))
     return spell_items(rng, pairs, '{', '}')
 
 
@@ -305,7 +316,8 @@ def spell_call(rng, call):
         if key in KEYS and rng.random() < 0.95:
             parts.append(key + blank(rng) + '=' + blank(rng) + spell(rng, item))
         else:
-            parts.append('**' + blank(rng) + spell(rng, {key: item}))
+            parts.append('**' + blank(rng) + '{' + spell_string(rng, key) + ':' +
+                         spell(rng, item) + '}')
     return name + blank(rng) + spell_items(rng, parts, '(', ')')
 
 
