@@ -7,6 +7,7 @@
  *   2. penalties    for each token among the last n, seen c times:
  *                   l = l <= 0 ? l * repeat : l / repeat
  *                   l -= c * frequency + presence
+ *      allowed      l = -inf for tokens that are not, if a mask is set
  *   3. top-k        the k greatest
  *   4. top-p        softmax of what is left; the shortest beginning, in descending
  *                   order, whose probabilities add up to at least p
@@ -16,6 +17,8 @@
  *
  * At temperature 0 the greatest after step 2 is taken; at least one candidate always
  * stays. Equal logits order by id, lowest first. A NaN logit counts as minus infinity.
+ * With a mask, logits of allowed tokens are at least the least finite number, so that the
+ * choice is one of them whatever the logits and biases are.
  *
  * A candidate is one number: the logit's bits, made to order like the value, above
  * the complement of the id. So "better" is "greater", no two are equal, and sorting
@@ -34,6 +37,7 @@
 #include "text/sampler.h"
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -52,6 +56,7 @@ struct sl_sampler {
     struct sl_sampler_opts opts;
     struct sl_logit_bias *bias;
     double min_p_gap; /* <= 0 */
+    const uint64_t *allowed; /* borrowed, or NULL: all */
     /* history */
     int32_t *last; /* ring of penalty_last_n */
     uint32_t n_last, i_last;
@@ -214,6 +219,15 @@ static void apply_penalties(struct sl_sampler *sampler, float *logits)
     }
 }
 
+static void apply_allowed(const struct sl_sampler *sampler, float *logits)
+{
+    for (uint32_t i = 0; i < sampler->opts.n_vocab; i++) {
+        float l = logits[i] > -FLT_MAX ? logits[i] : -FLT_MAX; /* NaN too */
+
+        logits[i] = sampler->allowed[i / 64] >> (i % 64) & 1 ? l : -INFINITY;
+    }
+}
+
 static int32_t greatest(const float *logits, uint32_t n)
 {
     uint64_t best = 0;
@@ -372,12 +386,14 @@ int32_t sl_sampler_sample(struct sl_sampler *sampler, const float *logits)
     uint32_t n = o->n_vocab;
     float max;
 
-    if (o->n_bias > 0 || sampler->count) {
+    if (o->n_bias > 0 || sampler->count || sampler->allowed) {
         memcpy(sampler->logits, logits, n * sizeof(*logits));
         logits = sampler->logits;
         apply_bias(sampler, sampler->logits);
         if (sampler->count)
             apply_penalties(sampler, sampler->logits);
+        if (sampler->allowed)
+            apply_allowed(sampler, sampler->logits);
     }
     if (o->temperature <= 0)
         return greatest(logits, n);
@@ -396,6 +412,11 @@ int32_t sl_sampler_sample(struct sl_sampler *sampler, const float *logits)
     if (o->min_p > 0)
         n = cut_min_p(sampler, n, max);
     return draw_token(sampler, n, max);
+}
+
+void sl_sampler_set_allowed(struct sl_sampler *sampler, const uint64_t *allowed)
+{
+    sampler->allowed = allowed;
 }
 
 void sl_sampler_accept(struct sl_sampler *sampler, int32_t token)

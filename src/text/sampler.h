@@ -39,3 +39,8 @@ void sl_sampler_free(struct sl_sampler *sampler);
 /* A token outside the vocabulary is ignored. */
 void sl_sampler_accept(struct sl_sampler *sampler, int32_t token);
 int32_t sl_sampler_sample(struct sl_sampler *sampler, const float *logits);
+/*
+ * Choose only among tokens whose bit (id % 64 of word id / 64) is set, as
+ * sl_tokenmask_fill gives them; at least one must be. Borrowed until set anew; NULL: all.
+ */
+void sl_sampler_set_allowed(struct sl_sampler *sampler, const uint64_t *allowed);

@@ -387,6 +387,52 @@ static void test_top_k_of_many(void **state)
 
 /* --- determinism */
 
+/* Under a mask an allowed token comes, whatever the logits and biases; and the one that
+ * would come if the others' logits were minus infinity. */
+static void test_allowed(void **state)
+{
+    enum { N = 200 };
+    const float odd[] = {NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 0};
+    uint64_t seed = make_seed(), allowed[(N + 63) / 64];
+    float logits[N], masked[N];
+
+    for (int round = 0; round < 2000; round++) {
+        struct sl_sampler_opts opts = plain(N, round % 3 ? 0.7f : 0);
+        const struct sl_logit_bias bias = {(int32_t)(next_random(&seed) % N), -INFINITY};
+        struct sl_sampler *one, *other;
+        uint32_t n_allowed = 1 + (uint32_t)(next_random(&seed) % 4) * 40;
+        bool is_odd = round % 2;
+        int32_t id;
+
+        opts.top_k = round % 5 ? 0 : 20;
+        opts.top_p = round % 7 ? 1 : 0.8f;
+        opts.min_p = round % 4 ? 0 : 0.05f;
+        opts.seed = (uint64_t)round;
+        opts.bias = &bias;
+        opts.n_bias = is_odd;
+        memset(allowed, 0, sizeof(allowed));
+        for (uint32_t i = 0; i < n_allowed; i++) {
+            id = (int32_t)(next_random(&seed) % N);
+            allowed[id / 64] |= (uint64_t)1 << (id % 64);
+        }
+        for (int i = 0; i < N; i++) {
+            logits[i] = (float)(next_unit(&seed) * 20 - 10);
+            if (is_odd && next_random(&seed) % 2)
+                logits[i] = odd[next_random(&seed) % 6];
+            masked[i] = allowed[i / 64] >> (i % 64) & 1 ? logits[i] : -INFINITY;
+        }
+        one = make(&opts);
+        other = make(&opts);
+        sl_sampler_set_allowed(one, allowed);
+        id = sl_sampler_sample(one, logits);
+        assert_true(allowed[id / 64] >> (id % 64) & 1);
+        if (!is_odd)
+            assert_int_equal(id, sl_sampler_sample(other, masked));
+        sl_sampler_free(one);
+        sl_sampler_free(other);
+    }
+}
+
 static void test_seed_fixes_the_text(void **state)
 {
     /* made by this very sampler: changes when the generator, exp or any order does */
@@ -504,6 +550,7 @@ int main(void)
         cmocka_unit_test(test_window_counts_over_time),
         cmocka_unit_test(test_distributions),
         cmocka_unit_test(test_top_k_of_many),
+        cmocka_unit_test(test_allowed),
         cmocka_unit_test(test_seed_fixes_the_text),
         cmocka_unit_test(test_logits_are_not_written),
         cmocka_unit_test(test_ranges),
