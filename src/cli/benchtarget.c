@@ -460,6 +460,8 @@ int sl_benchtarget_run(struct sl_model_args *model, const struct sl_target_opts 
     if (code == SL_EXIT_OK) {
         code = run_opened(&m, &session, &html);
         code = sl_options_close_model(m.model, code);
+    } else if (code == SL_EXIT_FAILED) {
+        sl_readspeed_explain((size_t)m.t.read_bytes, model->opts.ram_bytes);
     }
     sl_outfile_done(&html);
     return code;

@@ -356,6 +356,8 @@ static int run_setting(struct bench *b, const struct setting *setting)
     if (b->args->bench.is_extended)
         n_read = sl_readspeed_bytes(setting->path, &model.opts.ram_bytes);
     r = sl_options_open_model(&model, &opts, &b->model);
+    if (r == SL_EXIT_FAILED)
+        sl_readspeed_explain(n_read, model.opts.ram_bytes);
     if (r)
         return r;
     r = sl_benchrun_init(&b->run, b->model, &opts, setting->n_batch, &error);

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "cli/interrupt.h"
+#include "cli/report.h"
 #include "model/engine.h"
 
 #define MIB ((size_t)1 << 20)
@@ -46,9 +47,15 @@ size_t sl_readspeed_bytes(const char *path, uint64_t *ram_bytes)
     if (stat(path, &st) == 0 && (uint64_t)st.st_size < bytes)
         bytes = (uint64_t)st.st_size;
     bytes = bytes < MIB ? MIB : bytes / MIB * MIB;
-    if (is_bound && *ram_bytes > 2 * bytes)
+    if (is_bound && *ram_bytes > bytes)
         *ram_bytes -= bytes;
     return (size_t)bytes;
+}
+
+void sl_readspeed_explain(size_t bytes, uint64_t ram_bytes)
+{
+    if (bytes && ram_bytes > SLUICE_RAM_MIN)
+        sl_report_note("%zu MiB of --ram are set apart for measuring memory", bytes / MIB);
 }
 
 static void read_pass(void *arg, uint32_t worker, uint32_t n_workers)

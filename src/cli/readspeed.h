@@ -27,6 +27,9 @@ struct sl_readspeed {
  */
 size_t sl_readspeed_bytes(const char *path, uint64_t *ram_bytes);
 
+/* Where a model could not be opened in a budget: say to stderr if bytes were taken out of it. */
+void sl_readspeed_explain(size_t bytes, uint64_t ram_bytes);
+
 /* Takes bytes of memory. -ENOMEM. model is borrowed. */
 int sl_readspeed_init(struct sl_readspeed *rs, const struct sluice_model *model, size_t bytes);
 void sl_readspeed_done(struct sl_readspeed *rs); /* all zeroes are allowed */

@@ -320,6 +320,15 @@ def test_the_report_of_streaming():
         assert found['limit_tokens_per_s']['median'] <= found['memory_limit_tokens_per_s']['median']
 
 
+def test_memory_is_measured_within_the_budget():
+    least = json.loads(good('plan', DEMO, '--no-measure', '--json'))['min_bytes'] // 2**20
+    done = sluice('bench', DEMO, '--json', '--residency', 'stream', '--ram', f'{least // 2}M')
+    assert done.returncode == 1 and done.stdout == b''
+    assert 'smallest that works: --ram' in done.stderr.decode()
+    assert re.search(r'note: \d+ MiB of --ram are set apart', done.stderr.decode().splitlines()[-1])
+    check_report(report('--residency', 'stream', '--ram', f'{least + 20}M'), 112)
+
+
 def test_what_people_read():
     text = good('bench', DEMO, '-t', '1')
     for words in ('memory reads, huge pages', 'memory allows', 'reached', 'a token took',
