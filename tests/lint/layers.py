@@ -37,7 +37,7 @@ DEPENDENCIES = [
     (r'hwloc(\.h|/.*)', r'experts/topology\.c', 1),
     (r'pcre2\.h', r'src/text/\w+\.c', 1),
     (r'jansson\.h', r'src/base/json\.c', 1),
-    (r'event2/.*', r'src/server/.*', None),
+    (r'event2/.*', r'src/server/http\w*\.[ch]', None),
     (r'histedit\.h|editline/.*', r'src/cli/.*', 1),
     (r'curl/.*', r'src/cli/.*', 1),
     (r'openssl/.*', r'src/cli/.*', 1),

@@ -64,6 +64,8 @@ def test_empty_tree_is_a_fault(tmp_path):
     ('loader/gguf2.c', '#include <liburing.h>\n', 'belongs in'),
     ('src/text/b.c', '#include <jansson.h>\n', 'belongs in'),
     ('src/base/c.c', '#include <immintrin.h>\n', 'belongs in'),
+    ('src/server/sse.c', '#include <event2/http.h>\n', 'belongs in'),
+    ('src/server/j.c', '#include "model/step.h"\n', 'layer server may not include'),
     ('src/model/d.c', 'void d(void)\n{\n    exit(1);\n}\n', 'exit() is not for this layer'),
     ('src/cli/e.c', 'void e(void)\n{\n    abort();\n}\n', 'abort() is not for this layer'),
     ('src/text/f.c', 'void f(void)\n{\n    printf("x");\n}\n', 'printf() is not for'),
@@ -72,7 +74,8 @@ def test_empty_tree_is_a_fault(tmp_path):
     ('src/base/i.c', 'void i(char *a)\n{\n    sprintf(a, "");\n}\n', 'sprintf() is not'),
 ])
 def test_layers(tree, path, text, said):
-    tree('src/text/vocab.h', '#ifndef V\n#define V\n#endif\n')
+    for header in ('src/text/vocab.h', 'src/model/step.h'):
+        tree(header, '#ifndef V\n#define V\n#endif\n')
     tree(path, text)
     code, output = lint('layers.py', tree.root)
     assert code == 1 and said in output, output
