@@ -1,0 +1,125 @@
+/* Values against shapes, as far as that is needed: for enumerations and for oneOf. */
+#include <string.h>
+
+#include "base/codepoint.h"
+#include "text/schemashape.h"
+
+uint32_t sl_shape_type_of(const struct sl_json *value)
+{
+    double real = 0;
+
+    switch (sl_json_get_type(value)) {
+    case SL_JSON_NULL: return SL_SHAPE_NULL;
+    case SL_JSON_BOOL: return SL_SHAPE_BOOL;
+    case SL_JSON_INT: return SL_SHAPE_INTEGER;
+    case SL_JSON_REAL:
+        (void)sl_json_get_f64(value, &real); /* it is one */
+        return real == __builtin_floor(real) ? SL_SHAPE_INTEGER : SL_SHAPE_FRACTION;
+    case SL_JSON_STRING: return SL_SHAPE_STRING;
+    case SL_JSON_ARRAY: return SL_SHAPE_ARRAY;
+    default: return SL_SHAPE_OBJECT;
+    }
+}
+
+static bool equal_numbers(const struct sl_json *a, const struct sl_json *b)
+{
+    const char *x = sl_json_get_big_int(a), *y = sl_json_get_big_int(b);
+    int64_t i, k;
+    double p = 0, q = 1;
+
+    if (x && y)
+        return strcmp(x, y) == 0;
+    if (sl_json_get_i64(a, &i) && sl_json_get_i64(b, &k))
+        return i == k;
+    return sl_json_get_f64(a, &p) && sl_json_get_f64(b, &q) && p == q;
+}
+
+/* Recursion ends: the parser bounds the depth of its trees. */
+bool sl_shape_equal(const struct sl_json *a, const struct sl_json *b)
+{
+    const uint32_t numeric = SL_SHAPE_INTEGER | SL_SHAPE_FRACTION;
+    uint32_t type = sl_shape_type_of(a), other = sl_shape_type_of(b);
+    struct sl_json_iter iter = {0};
+    const struct sl_json *item;
+    const char *key, *text, *text_b;
+    size_t len = 0, len_b = 0;
+    bool x = false, y = true;
+
+    if (type & numeric)
+        return (other & numeric) && equal_numbers(a, b);
+    if (type != other || sl_json_n_items(a) != sl_json_n_items(b))
+        return false;
+    switch (type) {
+    case SL_SHAPE_BOOL: return sl_json_get_bool(a, &x) && sl_json_get_bool(b, &y) && x == y;
+    case SL_SHAPE_STRING:
+        text = sl_json_get_string(a, &len);
+        text_b = sl_json_get_string(b, &len_b);
+        return len == len_b && memcmp(text, text_b, len) == 0;
+    case SL_SHAPE_ARRAY:
+        for (size_t i = 0; i < sl_json_n_items(a); i++)
+            if (!sl_shape_equal(sl_json_item(a, i), sl_json_item(b, i)))
+                return false;
+        return true;
+    case SL_SHAPE_OBJECT:
+        while (sl_json_next(a, &iter, &key, &item)) {
+            const struct sl_json *match = sl_json_find(b, key);
+
+            if (!match || !sl_shape_equal(item, match))
+                return false;
+        }
+        return true;
+    default: return true;
+    }
+}
+
+size_t sl_shape_n_enum(const struct sl_shape *shape, uint32_t i)
+{
+    return shape->enum_is_const[i] ? 1 : sl_json_n_items(shape->enums[i]);
+}
+
+const struct sl_json *sl_shape_enum(const struct sl_shape *shape, uint32_t i, size_t k)
+{
+    return shape->enum_is_const[i] ? shape->enums[i] : sl_json_item(shape->enums[i], k);
+}
+
+static bool is_listed(const struct sl_shape *shape, uint32_t i, const struct sl_json *value)
+{
+    for (size_t k = 0; k < sl_shape_n_enum(shape, i); k++)
+        if (sl_shape_equal(sl_shape_enum(shape, i, k), value))
+            return true;
+    return false;
+}
+
+static bool fits_length(const struct sl_shape *shape, const struct sl_json *value)
+{
+    size_t len = 0, n = 0;
+    const char *text = sl_json_get_string(value, &len);
+
+    for (size_t i = 0; i < len; i++)
+        n += ((unsigned char)text[i] & 0xC0) != 0x80;
+    return n >= shape->min_len && n <= shape->max_len;
+}
+
+int sl_shape_fits(const struct sl_shape *shape, const struct sl_json *value)
+{
+    uint32_t type = sl_shape_type_of(value);
+
+    if (!(shape->types & type))
+        return 0;
+    for (uint32_t i = 0; i < shape->n_enums; i++)
+        if (!is_listed(shape, i, value))
+            return 0;
+    if ((type & (SL_SHAPE_INTEGER | SL_SHAPE_FRACTION)) &&
+        !sl_schemanumber_holds(&shape->number, value))
+        return 0;
+    if (type == SL_SHAPE_STRING && !fits_length(shape, value))
+        return 0;
+    if ((shape->blocked | shape->mentioned) & type) {
+        if (type == SL_SHAPE_STRING)
+            return shape->pattern || (shape->blocked & type) ? -1 : 1;
+        if (type & (SL_SHAPE_INTEGER | SL_SHAPE_FRACTION))
+            return shape->number.multiple_of ? -1 : 1;
+        return -1;
+    }
+    return 1;
+}

@@ -1,0 +1,190 @@
+/* The schema compiler: exact grammars of small schemas, limits, errors, nothing left over. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "text/schema.h"
+
+static int compile(const char *schema, uint32_t flags, struct sl_strbuf *out, struct sl_diag *diag)
+{
+    struct sl_json_doc *doc = NULL;
+    int r;
+
+    if (sl_json_parse(&doc, schema, strlen(schema), diag) < 0)
+        fail_msg("%s: %s", diag->text, schema);
+    r = sl_schema_compile(sl_json_root(doc), flags, out, diag);
+    sl_json_free(doc);
+    return r;
+}
+
+/* The grammar's own rules come last; want is their text. */
+static void assert_rules(const char *schema, uint32_t flags, const char *want)
+{
+    struct sl_strbuf out = {0};
+    struct sl_diag diag = {""};
+
+    if (compile(schema, flags, &out, &diag) < 0)
+        fail_msg("%s: %s", diag.text, schema);
+    if (!strstr(out.ptr, want))
+        fail_msg("%s gives\n%s", schema, out.ptr);
+    assert_int_equal(strncmp(out.ptr, "root ::= ", 9), 0);
+    sl_strbuf_done(&out);
+}
+
+static void test_rules(void **state)
+{
+    assert_rules("{\"type\":\"boolean\"}", 0,
+                 "root ::= boolean\nboolean ::= \"true\" | \"false\"\n");
+    assert_rules("{\"type\":\"integer\",\"minimum\":7,\"maximum\":120}", 0,
+                 " ::= [7-9] | [1-9] [0-9] | \"1\" ([0-1] [0-9] | \"2\" \"0\")\n");
+    assert_rules("{\"type\":\"number\",\"minimum\":0,\"maximum\":1}", 0,
+                 " ::= \"0\" (\".\" [0-9]{1,20})? | \"1\" (\".\" \"0\"{1,20})?\n");
+    assert_rules("{\"type\":\"string\",\"pattern\":\"^a\\\"[b-d]{2}$\"}", 0,
+                 " ::= \"\\\"\" \"a\\\\\\\"\" [b-d]{2} \"\\\"\"\n");
+    assert_rules("{\"enum\":[1,\"x\",null]}", 0, " ::= \"1\" | \"\\\"x\\\"\" | \"null\"\n");
+}
+
+static void test_objects(void **state)
+{
+    const char *open = "{\"properties\":{\"a\":{\"type\":\"null\"},\"b\":{\"type\":\"null\"}},"
+                       "\"required\":[\"a\"]}";
+
+    assert_rules(open, SL_SCHEMA_CLOSED,
+                 " ::= \"\\\"a\\\"\" colon r15 (comma \"\\\"b\\\"\" colon r16)? ws\n");
+    /* others: any name but a and b */
+    assert_rules(open, 0, "\"\\\"\" ([^\"\\\\\\x00-\\x1F\\u0061\\u0062] ");
+    /* an object without properties stays open */
+    assert_rules("{\"type\":\"object\"}", SL_SCHEMA_CLOSED, "root ::= object\n");
+}
+
+static void test_recursion_makes_few_rules(void **state)
+{
+    assert_rules("{\"$defs\":{\"t\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/t\"}}},"
+                 "\"$ref\":\"#/$defs/t\"}",
+                 0, " ::= \"[\" ws (r15 ");
+}
+
+static void assert_refused(const char *schema, int code, const char *text)
+{
+    struct sl_strbuf out = {0};
+    struct sl_diag diag = {""};
+    int r;
+
+    sl_strbuf_add_str(&out, "kept");
+    r = compile(schema, 0, &out, &diag);
+    if (r != code || !strstr(diag.text, text))
+        fail_msg("%.200s gives %d, %s", schema, r, diag.text);
+    assert_string_equal(out.ptr, "kept"); /* untouched on failure */
+    sl_strbuf_done(&out);
+}
+
+static void test_errors(void **state)
+{
+    assert_refused("{\"properties\":{\"a\":{\"not\":{}}}}", -ENOTSUP,
+                   "#/properties/a/not: not supported");
+    assert_refused("{\"items\":[1]}", -EBADMSG, "#/items/0: a schema is an object");
+    assert_refused("false", -ENOTSUP, "#: there is no finite value");
+    assert_refused("{\"type\":\"string\",\"minLength\":5000000}", -ENOTSUP, "#/minLength: ");
+}
+
+static void test_flags(void **state)
+{
+    struct sl_strbuf out = {0};
+    struct sl_diag diag = {""};
+
+    assert_int_equal(compile("{}", 2, &out, &diag), -EINVAL);
+    assert_int_equal(compile("{}", 0, &out, NULL), 0);
+    assert_int_equal(sl_schema_any_object(&out), 0);
+    sl_strbuf_done(&out);
+}
+
+/* n times piece, with its number for each @, joined by commas. */
+static char *many(const char *before, const char *piece, int n, const char *after)
+{
+    struct sl_strbuf out = {0};
+    char *text = NULL;
+
+    sl_strbuf_add_str(&out, before);
+    for (int i = 0; i < n; i++) {
+        sl_strbuf_add_str(&out, i ? "," : "");
+        for (const char *c = piece; *c; c++)
+            if (*c == '@')
+                sl_strbuf_add_fmt(&out, "%d", i);
+            else
+                sl_strbuf_add(&out, c, 1);
+    }
+    sl_strbuf_add_str(&out, after);
+    assert_int_equal(sl_strbuf_take(&out, &text, NULL), 0);
+    return text;
+}
+
+static void test_limits(void **state)
+{
+    /* two to the 20th branches */
+    char *text = many("{\"allOf\":[",
+                      "{\"anyOf\":[{\"minLength\":@},{\"maxLength\":9}]}", 20, "]}");
+
+    assert_refused(text, -E2BIG, "schemas to look at");
+    free(text);
+    text = many("{\"properties\":{", "\"k@\":{\"type\":\"integer\",\"maximum\":@}", 9000, "}}");
+    assert_refused(text, -E2BIG, "rules");
+    free(text);
+    text = many("{\"enum\":[", "@", 5000, "]}");
+    assert_refused(text, -E2BIG, "#/enum: more than 4096 values");
+    free(text);
+    text = many("{\"allOf\":[", "{\"type\":\"null\"}", 200, "]}");
+    assert_refused(text, -E2BIG, "schemas have to hold");
+    free(text);
+}
+
+static void test_large_schema(void **state)
+{
+    char *text = many("{\"properties\":{", "\"property_@\":{\"type\":\"string\"}", 500,
+                      "},\"additionalProperties\":false}");
+    struct sl_strbuf out = {0};
+    struct sl_diag diag = {""};
+
+    if (compile(text, 0, &out, &diag) < 0)
+        fail_msg("%s", diag.text);
+    assert_true(out.len < 100000);
+    sl_strbuf_done(&out);
+    free(text);
+}
+
+/* References that lead to references and so on, 3,000 of them. */
+static void test_long_chain(void **state)
+{
+    struct sl_strbuf out = {0};
+    char *text = NULL;
+
+    sl_strbuf_add_str(&out, "{\"$ref\":\"#/$defs/d0\",\"$defs\":{");
+    for (int i = 0; i < 3000; i++)
+        sl_strbuf_add_fmt(&out, "\"d%d\":{\"title\":\"t\",\"$ref\":\"#/$defs/d%d\"},", i, i + 1);
+    sl_strbuf_add_str(&out, "\"d3000\":{}}}");
+    assert_int_equal(sl_strbuf_take(&out, &text, NULL), 0);
+    assert_refused(text, -E2BIG, "references or allOf within each other");
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_objects),
+        cmocka_unit_test(test_recursion_makes_few_rules),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_large_schema),
+        cmocka_unit_test(test_long_chain),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
