@@ -524,7 +524,7 @@ bool sl_matcher_is_done(const struct sl_matcher *m)
     return m->states[m->present].is_done;
 }
 
-/* Put out a state of from, all of whose sets m has too. */
+/* Put out a state of from; its sets are from's. */
 static int put_state(struct sl_matcher *m, const struct sl_matcher *from, uint32_t i_state)
 {
     const struct state *state = &from->states[i_state];
@@ -537,8 +537,8 @@ static int put_state(struct sl_matcher *m, const struct sl_matcher *from, uint32
     return r;
 }
 
-/* Make what was put out the present state, and forget all else. */
-static int keep_out(struct sl_matcher *m)
+/* Make what was put out of from the present state, and forget all else. */
+static int keep_out(struct sl_matcher *m, const struct sl_matcher *from)
 {
     uint32_t *sets = malloc((m->n_out + 1) * sizeof(*sets));
     int64_t state;
@@ -548,7 +548,7 @@ static int keep_out(struct sl_matcher *m)
         return -ENOMEM;
     for (uint32_t i = 0; i < m->n_out; i++)
         sets[i] = m->out[i].set;
-    r = sl_stackset_collect(&m->sets, sets, m->n_out);
+    r = sl_stackset_collect(&m->sets, &from->sets, sets, m->n_out);
     for (uint32_t i = 0; i < m->n_out && r == 0; i++)
         m->out[i].set = sets[i];
     free(sets);
@@ -557,7 +557,7 @@ static int keep_out(struct sl_matcher *m)
     m->n_states = FIRST;
     m->n_items = 0;
     memset(m->slots, 0, m->n_slots * sizeof(*m->slots));
-    state = intern_state(m); /* in a matcher that had it before, all has room */
+    state = intern_state(m); /* where it was before, all has room */
     m->present = (uint32_t)state;
     return state < 0 ? (int)state : 0;
 }
@@ -576,7 +576,7 @@ int64_t sl_matcher_begin(struct sl_matcher *m)
     if (is_crowded(m)) {
         r = put_state(m, m, m->present);
         if (r == 0)
-            r = keep_out(m);
+            r = keep_out(m, m);
         if (r < 0)
             return r;
         m->generation++;
@@ -595,11 +595,9 @@ int sl_matcher_clone(struct sl_matcher **ret_matcher, const struct sl_matcher *m
     int r = alloc(&m, matcher->grammar);
 
     if (r == 0)
-        r = sl_stackset_copy(&m->sets, &matcher->sets);
-    if (r == 0)
         r = put_state(m, matcher, matcher->present);
     if (r == 0)
-        r = keep_out(m);
+        r = keep_out(m, matcher);
     if (r < 0) {
         sl_matcher_free(m);
         return r;

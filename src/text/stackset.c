@@ -249,31 +249,13 @@ done:
     return r;
 }
 
-int sl_stackset_copy(struct sl_stackset *s, const struct sl_stackset *from)
+/* Number the sets of s that are in keep or lie beneath them, from 1 in their order, 0 for the
+ * others; and count their frames. */
+static uint32_t number_sets(const struct sl_stackset *s, const uint32_t *keep, uint32_t n,
+                            uint32_t *number, uint32_t *ret_n_frames)
 {
-    if (sl_vector_grow(&s->frames, &s->frames_cap, 0, from->n_frames) < 0 ||
-        sl_vector_grow(&s->sets, &s->sets_cap, 0, from->n_sets) < 0)
-        return -ENOMEM;
-    memcpy(s->frames, from->frames, from->n_frames * sizeof(*s->frames));
-    memcpy(s->sets, from->sets, from->n_sets * sizeof(*s->sets));
-    s->n_frames = from->n_frames;
-    s->n_sets = from->n_sets;
-    while (s->n_slots / 2 < s->n_sets)
-        if (grow_slots(s) < 0)
-            return -ENOMEM;
-    memset(s->slots, 0, s->n_slots * sizeof(*s->slots));
-    for (uint32_t i = 0; i < s->n_sets; i++)
-        insert_slot(s, i);
-    return 0;
-}
-
-int sl_stackset_collect(struct sl_stackset *s, uint32_t *keep, uint32_t n)
-{
-    uint32_t *number = calloc(s->n_sets, sizeof(*number)); /* new number + 1; 0: dropped */
     uint32_t n_sets = 0, n_frames = 0;
 
-    if (!number)
-        return -ENOMEM;
     number[SL_STACKSET_BOTTOM] = 1;
     for (uint32_t i = 0; i < n; i++)
         number[keep[i]] = 1;
@@ -282,29 +264,63 @@ int sl_stackset_collect(struct sl_stackset *s, uint32_t *keep, uint32_t n)
             if (s->frames[s->sets[set].frame + i].ret != SL_STACKSET_NONE)
                 number[s->frames[s->sets[set].frame + i].below] = 1;
     for (uint32_t set = 0; set < s->n_sets; set++) {
-        struct sl_stackset_entry entry = s->sets[set];
+        if (!number[set])
+            continue;
+        number[set] = ++n_sets;
+        n_frames += s->sets[set].n;
+    }
+    *ret_n_frames = n_frames;
+    return n_sets;
+}
+
+static int reserve(struct sl_stackset *s, uint32_t n_sets, uint32_t n_frames)
+{
+    if (sl_vector_grow(&s->frames, &s->frames_cap, 0, n_frames) < 0 ||
+        sl_vector_grow(&s->sets, &s->sets_cap, 0, n_sets) < 0)
+        return -ENOMEM;
+    while (s->n_slots / 2 < n_sets)
+        if (grow_slots(s) < 0)
+            return -ENOMEM;
+    return 0;
+}
+
+int sl_stackset_collect(struct sl_stackset *s, const struct sl_stackset *from, uint32_t *keep,
+                        uint32_t n)
+{
+    const uint32_t n_from = from->n_sets;
+    uint32_t *number = calloc(n_from, sizeof(*number));
+    uint32_t n_sets, n_frames;
+    int r;
+
+    if (!number)
+        return -ENOMEM;
+    n_sets = number_sets(from, keep, n, number, &n_frames);
+    r = reserve(s, n_sets, n_frames);
+    if (r < 0) {
+        free(number);
+        return r;
+    }
+    s->n_sets = s->n_frames = 0;
+    memset(s->slots, 0, s->n_slots * sizeof(*s->slots));
+    memset(s->memo, 0, MEMO_SLOTS * sizeof(*s->memo));
+    for (uint32_t set = 0; set < n_from; set++) {
+        struct sl_stackset_entry entry = from->sets[set];
 
         if (!number[set])
             continue;
         for (uint32_t i = 0; i < entry.n; i++) {
-            struct sl_stackset_frame frame = s->frames[entry.frame + i];
+            struct sl_stackset_frame frame = from->frames[entry.frame + i];
 
             if (frame.ret != SL_STACKSET_NONE)
                 frame.below = number[frame.below] - 1;
-            s->frames[n_frames + i] = frame;
+            s->frames[s->n_frames + i] = frame;
         }
-        entry.frame = n_frames;
-        entry.hash = hash_frames(s->frames + n_frames, entry.n);
-        n_frames += entry.n;
-        number[set] = n_sets + 1;
-        s->sets[n_sets++] = entry;
+        entry.frame = s->n_frames;
+        entry.hash = hash_frames(s->frames + entry.frame, entry.n);
+        s->n_frames += entry.n;
+        s->sets[s->n_sets] = entry;
+        insert_slot(s, s->n_sets++);
     }
-    s->n_sets = n_sets;
-    s->n_frames = n_frames;
-    memset(s->slots, 0, s->n_slots * sizeof(*s->slots));
-    memset(s->memo, 0, MEMO_SLOTS * sizeof(*s->memo));
-    for (uint32_t set = 0; set < n_sets; set++)
-        insert_slot(s, set);
     for (uint32_t i = 0; i < n; i++)
         keep[i] = number[keep[i]] - 1;
     free(number);

@@ -50,9 +50,7 @@ uint32_t sl_stackset_depth(const struct sl_stackset *s, uint32_t set);
 int sl_stackset_push(struct sl_stackset *s, uint32_t set, uint32_t ret, uint32_t *ret_set);
 int sl_stackset_union(struct sl_stackset *s, const uint32_t *sets, uint32_t n, uint32_t *ret_set);
 
-/* Add all sets of from, with their numbers, to one that was only initialised. -ENOMEM. */
-int sl_stackset_copy(struct sl_stackset *s, const struct sl_stackset *from);
-
-/* Forget every set but the n in keep and what lies beneath them; keep gets the new numbers.
- * 0 or -ENOMEM with all as it was. */
-int sl_stackset_collect(struct sl_stackset *s, uint32_t *keep, uint32_t n);
+/* Make s hold nothing but the n sets of from in keep and what lies beneath them; keep gets the
+ * new numbers. from may be s itself. 0, or -ENOMEM with the sets of both as they were. */
+int sl_stackset_collect(struct sl_stackset *s, const struct sl_stackset *from, uint32_t *keep,
+                        uint32_t n);
