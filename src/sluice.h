@@ -332,7 +332,21 @@ SLUICE_API void sluice_sampler_free(struct sluice_sampler *sampler);
  * the vocabulary is ignored. */
 SLUICE_API void sluice_sampler_accept(struct sluice_sampler *sampler, int32_t token);
 
-/* Choose a token from n_vocab logits. Does not accept it. */
+/*
+ * From the next accepted token on, the text must follow a grammar: len bytes of GBNF (the
+ * notation of llama.cpp's grammars), whose rule root is the whole text. Call it when the
+ * prompt was accepted. A token that ends the text can come exactly where the text may end;
+ * other special tokens only where the grammar names them, as in <|tool_call_start|>.
+ * gbnf NULL: no grammar any more.
+ *
+ * -EBADMSG with line and column, what was expected and found; -ENOTSUP, -E2BIG (too large, too
+ * ambiguous), -ENOMEM. The sampler is then as it was.
+ */
+SLUICE_API int sluice_sampler_set_grammar(struct sluice_sampler *sampler, const char *gbnf,
+                                          size_t len, struct sluice_error *error);
+
+/* Choose a token from n_vocab logits. Does not accept it. Only with a grammar: -E2BIG (it is
+ * too ambiguous to go on), -ENOMEM, -EBADMSG (no token goes on, or what was accepted broke it). */
 SLUICE_API int32_t sluice_sampler_sample(struct sluice_sampler *sampler, const float *logits);
 
 #ifdef __cplusplus

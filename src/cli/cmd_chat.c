@@ -134,6 +134,7 @@ static int generate(struct chat *chat)
     struct sl_generate_opts opts = {
         .sampling = chat->sampling,
         .n_max = chat->args->sampling.n_max,
+        .grammar_path = chat->args->sampling.grammar_path,
         .special = chat->args->sampling.special,
         .emit = emit,
         .arg = chat,

@@ -240,6 +240,7 @@ static int answer(struct run *run)
     struct sl_generate_opts opts = {
         .sampling = run->sampling,
         .n_max = run->args->sampling.n_max,
+        .grammar_path = run->args->sampling.grammar_path,
         .special = run->args->sampling.special,
         .emit = emit,
         .on_token = on_token,

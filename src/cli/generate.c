@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "cli/infile.h"
 #include "cli/interrupt.h"
 #include "cli/machine.h"
 #include "text/tokenizer.h"
@@ -131,6 +132,26 @@ static size_t common_prefix(const struct sluice_session *session, int seq, const
     return n;
 }
 
+static int set_grammar(struct sluice_sampler *sampler, const char *path,
+                       struct sluice_error *error)
+{
+    struct sl_diag diag = {""};
+    char *text;
+    size_t len;
+    int r;
+
+    if (!path)
+        return 0;
+    r = sl_infile_read(path, &text, &len, &diag);
+    if (r < 0)
+        return set_error(error, r, diag.text);
+    r = sluice_sampler_set_grammar(sampler, text, len, (struct sluice_error *)&diag);
+    free(text);
+    if (r < 0)
+        (void)snprintf(error->text, sizeof(error->text), "%s: %s", path, diag.text);
+    return r;
+}
+
 static int decode_prompt(struct sluice_session *session, int seq, const int32_t *ids, size_t n_ids,
                          struct sl_generate_stats *stats, const float **ret_logits,
                          struct sluice_error *error)
@@ -158,7 +179,7 @@ static int decode_prompt(struct sluice_session *session, int seq, const int32_t 
 static int draw(const struct sluice_model *model, struct sluice_session *session, int seq,
                 struct sluice_sampler *sampler, const float *logits,
                 const struct sl_generate_opts *opts, struct sl_generate_stats *stats,
-                struct times *times)
+                struct times *times, struct sluice_error *error)
 {
     struct sl_utf8_stream stream = {.n_held = 0};
     char rest[9];
@@ -171,8 +192,14 @@ static int draw(const struct sluice_model *model, struct sluice_session *session
         struct sluice_batch batch = {.seq = seq, .n_tokens = 1, .tokens = &id, .n_logits = 1};
         bool is_end = sluice_token_is_eog(model, id);
         const char *piece;
-        int len = sluice_token_piece(model, id, opts->special, &piece);
+        int len;
 
+        if (id < 0) {
+            stats->stop = SL_STOP_ERROR;
+            return set_error(error, id, id == -E2BIG ? "the grammar is too ambiguous to go on"
+                                                     : "no token goes on as the grammar wants");
+        }
+        len = sluice_token_piece(model, id, opts->special, &piece);
         stats->n_answer++;
         sluice_sampler_accept(sampler, id);
         if ((opts->on_token && opts->on_token(opts->arg, id) != 0) ||
@@ -189,6 +216,7 @@ static int draw(const struct sluice_model *model, struct sluice_session *session
         r = sl_interrupt_is_set() ? -ECANCELED : sluice_decode(session, &batch, 1, &logits);
         if (r < 0) {
             stats->stop = r == -ECANCELED ? SL_STOP_INTERRUPTED : SL_STOP_ERROR;
+            (void)set_error(error, r, sluice_session_error(session));
             break;
         }
         times_add(times, session);
@@ -236,6 +264,11 @@ int sl_generate(const struct sluice_model *model, struct sluice_session *session
         return r;
     for (size_t i = 0; i < n_ids; i++)
         sluice_sampler_accept(sampler, ids[i]);
+    r = set_grammar(sampler, opts->grammar_path, error);
+    if (r < 0) {
+        sluice_sampler_free(sampler);
+        return r;
+    }
 
     sluice_session_get_counters(session, &first);
     sl_interrupt_set_session(session);
@@ -245,12 +278,10 @@ int sl_generate(const struct sluice_model *model, struct sluice_session *session
     sluice_session_get_counters(session, &before);
     times.last = before;
     start = sl_clock_ns();
-    r = draw(model, session, seq, sampler, logits, opts, ret_stats, &times);
+    r = draw(model, session, seq, sampler, logits, opts, ret_stats, &times, error);
     ret_stats->answer_ns = sl_clock_ns() - start;
     sluice_session_get_counters(session, &times.last);
     fill_stats(ret_stats, model, &first, &before, &times);
-    if (r < 0)
-        (void)set_error(error, r, sluice_session_error(session));
 
 done:
     free(times.stall_ns);

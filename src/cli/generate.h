@@ -20,6 +20,7 @@ enum sl_stop {
 
 struct sl_generate_opts {
     struct sluice_sampler_opts sampling;
+    const char *grammar_path; /* file of a grammar that the answer follows, or NULL */
     uint32_t n_max; /* 0: no limit */
     bool special;   /* show special tokens, and the one that ends the answer */
     /* Whole UTF-8 characters of the answer; nonzero stops. */

@@ -32,6 +32,7 @@ enum {
     KEY_SEED,
     KEY_IGNORE_EOS,
     KEY_SPECIAL,
+    KEY_GRAMMAR,
 };
 
 uint64_t sl_options_uint(struct argp_state *state, const char *name, const char *arg,
@@ -190,6 +191,7 @@ static error_t parse_sampling(int key, char *arg, struct argp_state *state)
         break;
     case KEY_IGNORE_EOS: args->ignore_eos = true; break;
     case KEY_SPECIAL: args->special = true; break;
+    case KEY_GRAMMAR: args->grammar_path = arg; break;
     default: return ARGP_ERR_UNKNOWN;
     }
     return 0;
@@ -207,6 +209,9 @@ static const struct argp_option sampling_options[] = {
     {"repeat-last-n", KEY_LAST_N, "N", 0, "How many tokens back is lately", 0},
     {"logit-bias", KEY_BIAS, "ID=B", 0, "Add B, or -inf, to a token's logit; may be repeated", 0},
     {"seed", KEY_SEED, "N", 0, "Seed of the draws; the same seed gives the same text (random)", 0},
+    {"grammar-file", KEY_GRAMMAR, "FILE", 0,
+     "Answer as the grammar (GBNF) in FILE wants; also --grammar", 0},
+    {"grammar", KEY_GRAMMAR, "FILE", OPTION_ALIAS | OPTION_HIDDEN, NULL, 0},
     {"ignore-eos", KEY_IGNORE_EOS, NULL, 0, "Never end an answer", 0},
     {"special", KEY_SPECIAL, NULL, 0, "Show special tokens", 0},
     {0},

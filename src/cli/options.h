@@ -31,7 +31,7 @@ extern const struct argp sl_options_session;
 
 #define SL_OPTIONS_BIAS_MAX 256
 
-/* -n, --temp ..., --seed, --ignore-eos, --special. */
+/* -n, --temp ..., --seed, --grammar, --ignore-eos, --special. */
 struct sl_sampling_args {
     uint32_t given; /* a bit for each of the fields of opts that was given */
     struct sluice_sampler_opts opts;
@@ -39,6 +39,7 @@ struct sl_sampling_args {
     uint32_t n_bias;
     uint32_t n_max; /* tokens of an answer; 0: no limit but the context */
     bool has_seed, ignore_eos, special;
+    const char *grammar_path; /* NULL: none */
 };
 extern const struct argp sl_options_sampling;
 

@@ -6,7 +6,10 @@
 #include <string.h>
 
 #include "model/engine.h"
+#include "text/grammar.h"
 #include "text/sampler.h"
+#include "text/tokenmask.h"
+#include "text/tokentrie.h"
 
 _Static_assert(SLUICE_TOKENIZE_BOS == (int)SL_TOKENIZER_BOS &&
                    SLUICE_TOKENIZE_SPECIAL == (int)SL_TOKENIZER_SPECIAL, "same flags");
@@ -97,17 +100,21 @@ void sluice_sampler_opts_default(const struct sluice_model *model,
     *ret_opts = o;
 }
 
-/* The public sampler is the text layer's, under an opaque name. */
-static struct sl_sampler *inner(struct sluice_sampler *sampler)
-{
-    return (struct sl_sampler *)sampler;
-}
+struct sluice_sampler {
+    struct sl_sampler *inner;
+    const struct sl_vocab *vocab; /* borrowed from the model */
+    /* NULL without a grammar; mask borrows the others */
+    struct sl_grammar *grammar;
+    struct sl_tokentrie *trie;
+    struct sl_tokenmask *mask;
+    int grammar_error; /* an accepted token broke the grammar */
+};
 
 int sluice_sampler_new(struct sluice_sampler **ret_sampler, const struct sluice_model *model,
                        const struct sluice_sampler_opts *opts, struct sluice_error *error)
 {
     struct sl_sampler_opts o;
-    struct sl_sampler *sampler;
+    struct sluice_sampler *sampler;
     int r;
 
     if (!ret_sampler || !opts || (opts->n_bias && !opts->bias))
@@ -126,24 +133,93 @@ int sluice_sampler_new(struct sluice_sampler **ret_sampler, const struct sluice_
         .bias = (const struct sl_logit_bias *)opts->bias,
         .n_bias = opts->n_bias,
     };
-    r = sl_sampler_new(&sampler, &o, (struct sl_diag *)error);
-    if (r < 0)
+    sampler = calloc(1, sizeof(*sampler));
+    if (!sampler)
+        return sl_diag_set((struct sl_diag *)error, -ENOMEM, "not enough memory for the sampler");
+    sampler->vocab = model->vocab;
+    r = sl_sampler_new(&sampler->inner, &o, (struct sl_diag *)error);
+    if (r < 0) {
+        sluice_sampler_free(sampler);
         return r;
-    *ret_sampler = (struct sluice_sampler *)sampler;
+    }
+    *ret_sampler = sampler;
     return 0;
+}
+
+static void drop_grammar(struct sluice_sampler *sampler)
+{
+    sl_tokenmask_free(sampler->mask);
+    sl_tokentrie_free(sampler->trie);
+    sl_grammar_free(sampler->grammar);
+    sampler->mask = NULL;
+    sampler->trie = NULL;
+    sampler->grammar = NULL;
+    sampler->grammar_error = 0;
+    if (sampler->inner)
+        sl_sampler_set_allowed(sampler->inner, NULL);
 }
 
 void sluice_sampler_free(struct sluice_sampler *sampler)
 {
-    sl_sampler_free(inner(sampler));
+    if (!sampler)
+        return;
+    drop_grammar(sampler);
+    sl_sampler_free(sampler->inner);
+    free(sampler);
+}
+
+int sluice_sampler_set_grammar(struct sluice_sampler *sampler, const char *gbnf, size_t len,
+                               struct sluice_error *error)
+{
+    struct sl_diag *diag = (struct sl_diag *)error;
+    struct sl_grammar *grammar = NULL;
+    struct sl_tokentrie *trie = NULL;
+    struct sl_tokenmask *mask = NULL;
+    int r;
+
+    if (!gbnf) {
+        drop_grammar(sampler);
+        return 0;
+    }
+    r = sl_grammar_new(&grammar, gbnf, len, diag);
+    if (r < 0)
+        return r;
+    r = sl_tokentrie_new(&trie, sampler->vocab);
+    r = r < 0 ? sl_diag_set(diag, r, "not enough memory for the grammar")
+              : sl_tokenmask_new(&mask, grammar, trie, diag);
+    if (r < 0) {
+        sl_tokentrie_free(trie);
+        sl_grammar_free(grammar);
+        return r;
+    }
+    drop_grammar(sampler);
+    sampler->grammar = grammar;
+    sampler->trie = trie;
+    sampler->mask = mask;
+    return 0;
 }
 
 void sluice_sampler_accept(struct sluice_sampler *sampler, int32_t token)
 {
-    sl_sampler_accept(inner(sampler), token);
+    sl_sampler_accept(sampler->inner, token);
+    if (sampler->mask && sampler->grammar_error == 0) {
+        int r = sl_tokenmask_accept(sampler->mask, token);
+
+        sampler->grammar_error = r < 0 ? r : r == 0 ? -EBADMSG : 0;
+    }
 }
 
 int32_t sluice_sampler_sample(struct sluice_sampler *sampler, const float *logits)
 {
-    return sl_sampler_sample(inner(sampler), logits);
+    const uint64_t *allowed;
+    int64_t n;
+
+    if (sampler->mask) {
+        n = sampler->grammar_error ? sampler->grammar_error
+                                   : sl_tokenmask_fill(sampler->mask, &allowed);
+        if (n <= 0)
+            return n < 0 ? (int32_t)n : -EBADMSG;
+        sl_sampler_set_allowed(sampler->inner, allowed);
+    }
+    return sl_sampler_sample(sampler->inner, logits);
 }

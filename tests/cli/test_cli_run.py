@@ -88,6 +88,21 @@ def test_ignore_eos_and_logit_bias():
     refused(1, '4096', 'run', DEMO, PROMPT, '--logit-bias', '4096=1')
 
 
+def test_grammar(tmp_path):
+    """Whatever is drawn follows the grammar; what is wrong with one is told with its place."""
+    path = tmp_path / 'list.gbnf'
+    path.write_text('root ::= "[" item ("," item){2} "]"\nitem ::= "\\"" [a-z]{1,5} "\\""\n')
+    for seed in range(5):
+        text = good('run', DEMO, PROMPT, '--grammar', path, '--temp', '2', '--seed', str(seed),
+                    '--no-stats')
+        items = json.loads(text)
+        assert len(items) == 3 and all(len(i) <= 5 and i.isalpha() for i in items)
+    path.write_text('root ::= "a" )\n')
+    done = sluice('run', DEMO, PROMPT, '--grammar-file', path)
+    assert done.returncode == 1 and not done.stdout
+    assert 'list.gbnf: grammar, line 1, column 14: expected' in done.stderr.decode()
+
+
 @pytest.mark.parametrize('kv', ['f16', 'f32', 'q8_0'])
 def test_kv_types(kv):
     assert len(good('run', DEMO, PROMPT, '--kv', kv, '--temp', '0', '-n', '30')) > 20
