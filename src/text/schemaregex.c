@@ -316,6 +316,10 @@ static bool make_nonempty(struct node *node)
     if (node->min_len > 0)
         return true;
     node->min_len = 1;
+    if (node->max_len == 0) { /* as (b|c){0}: nothing is left */
+        *node = (struct node){.kind = CHOICE, .next = node->next};
+        return true;
+    }
     if (node->kind == REPEAT) {
         node->min = node->min > 1 ? node->min : 1;
         return make_nonempty(node->first);
