@@ -321,14 +321,15 @@ static bool begin_fill(struct sl_cache *c)
     return true;
 }
 
-/* The slot to read ahead into next: of a guess, then of a filling; or NONE. */
-static uint32_t ahead_slot(struct sl_cache *c)
+/* The slot to read ahead into next: of a guess; with nothing in flight, since there is no
+ * hurry and a demand may come, of a filling; or NONE. */
+static uint32_t ahead_slot(struct sl_cache *c, uint32_t n_flying)
 {
     const uint32_t *ahead = c->ahead;
 
     if (ahead[SL_CACHE_AHEAD_GUESS] != SL_SLOT_NONE || (c->opts.guess && begin_guess(c)))
         return ahead[SL_CACHE_AHEAD_GUESS];
-    if (ahead[SL_CACHE_AHEAD_FILL] != SL_SLOT_NONE || begin_fill(c))
+    if (n_flying == 0 && (ahead[SL_CACHE_AHEAD_FILL] != SL_SLOT_NONE || begin_fill(c)))
         return ahead[SL_CACHE_AHEAD_FILL];
     return SL_SLOT_NONE;
 }
@@ -341,9 +342,10 @@ void sl_cacheload_pump(struct sl_cache *c)
     b.room = sl_reader_room(c->opts.reader);
     b.room = b.room < BATCH ? b.room : BATCH;
     is_all = add_demands(c, &b);
-    while (is_all && b.n < b.room &&
-           sl_reader_n_flying(c->opts.reader) + b.n < SL_CACHE_FLYING_IDLE) {
-        uint32_t slot = ahead_slot(c);
+    while (is_all && b.n < b.room) {
+        uint32_t n_flying = sl_reader_n_flying(c->opts.reader) + b.n;
+        uint32_t slot =
+            n_flying < SL_CACHE_FLYING_IDLE ? ahead_slot(c, n_flying) : SL_SLOT_NONE;
 
         if (slot == SL_SLOT_NONE)
             break;

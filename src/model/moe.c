@@ -96,6 +96,34 @@ static void choose(const struct sl_step *s, const float *bias, const float *scor
     }
 }
 
+/* Prepare the next layers' routers for the state before this layer's experts: known
+ * early, and changed little by them. Leader only. */
+static void plan_guesses(struct sl_step *s, uint32_t layer)
+{
+    struct sl_moe_plan *moe = &s->moe;
+    size_t width = s->hp->width;
+
+    moe->n_ahead = 0;
+    if (!s->predict || s->n_tok > 1 || sl_cache_miss_share(s->cache) < MISS_SHARE_MIN)
+        return;
+    for (uint32_t d = 1; d <= AHEAD && layer + d < s->hp->n_layers; d++) {
+        const struct sl_tensor *router = &s->ahead->routers[layer + d];
+        uint32_t kinds = sl_step_kind_bit(router);
+        float *u = moe->ahead_u + (d - 1) * width;
+        struct sl_acts *in = &moe->ahead_in[d - 1];
+        void *const bufs[SL_ACT_KINDS] = { NULL, moe->ahead_buf[d - 1], moe->ahead_buf[d - 1] };
+
+        s->kernels->rms_norm(u, s->x, s->weights->layers[layer + d].ffn_norm, width,
+                             s->hp->norm_eps);
+        sl_acts_init(in, kinds, 1, s->hp->width, u, bufs);
+        sl_acts_quantize(s->kernels, in, kinds, 0, u);
+        moe->ahead_jobs[d - 1] = sl_job_for(
+            router, in, moe->ahead_scores + (d - 1) * s->hp->n_experts, s->hp->n_experts);
+        moe->n_ahead = d;
+    }
+}
+
+/* Meanwhile the leader prepares guessing: the router has too few rows for many. */
 static void route(struct sl_worker *w, uint32_t layer, const struct sl_acts *acts)
 {
     struct sl_step *s = w->step;
@@ -104,6 +132,8 @@ static void route(struct sl_worker *w, uint32_t layer, const struct sl_acts *act
     struct sl_job job = sl_job_for(&l->router, acts, s->router, n_experts);
     struct routing ro = routing_of(s, layer);
 
+    if (w->index == 0)
+        plan_guesses(s, layer);
     sl_jobs_run(w, &job, 1);
     sl_step_barrier(w);
     for (uint32_t t = w->tok_begin; t < w->tok_end; t++) {
@@ -270,23 +300,6 @@ static void clear_round(struct sl_moe_round *round)
     round->error = 0;
 }
 
-/*
- * What can be computed next: gate and up of experts that are there, down of those whose
- * hidden layer is done. Waits for reads if there is nothing. Leader only.
- */
-static void plan_round(struct sl_step *s, struct sl_moe_round *round)
-{
-    struct sl_moe_plan *moe = &s->moe;
-
-    while (round->n_jobs == 0 && round->error == 0) {
-        for (uint32_t a = 0; a < moe->n_active; a++)
-            add_to_round(s, round, a);
-        if (round->n_jobs == 0)
-            round->error = sl_cache_wait(s->cache);
-    }
-    round->is_last = moe->n_done == moe->n_active;
-}
-
 /* What the routers chose, for eviction: of a long prompt its last tokens, which are
  * the nearest to what comes next. Leader only. */
 static void observe(struct sl_step *s, uint32_t layer, const struct routing *ro)
@@ -304,33 +317,6 @@ static void observe(struct sl_step *s, uint32_t layer, const struct routing *ro)
     }
     if (s->n_tok == 1 && s->predict)
         sl_predict_learn(s->predict, layer, ro->experts, k);
-}
-
-/* Put the next layers' routers into the first round. They are applied to the state before
- * this layer's experts: known early, and changed little by them. Leader only. */
-static void plan_guesses(struct sl_step *s, uint32_t layer, struct sl_moe_round *round)
-{
-    struct sl_moe_plan *moe = &s->moe;
-    size_t width = s->hp->width;
-
-    moe->n_ahead = 0;
-    if (!s->predict || s->n_tok > 1 || sl_cache_miss_share(s->cache) < MISS_SHARE_MIN)
-        return;
-    for (uint32_t d = 1; d <= AHEAD && layer + d < s->hp->n_layers; d++) {
-        const struct sl_tensor *router = &s->ahead->routers[layer + d];
-        uint32_t kinds = sl_step_kind_bit(router);
-        float *u = moe->ahead_u + (d - 1) * width;
-        struct sl_acts *in = &moe->ahead_in[d - 1];
-        void *const bufs[SL_ACT_KINDS] = { NULL, moe->ahead_buf[d - 1], moe->ahead_buf[d - 1] };
-
-        s->kernels->rms_norm(u, s->x, s->weights->layers[layer + d].ffn_norm, width,
-                             s->hp->norm_eps);
-        sl_acts_init(in, kinds, 1, s->hp->width, u, bufs);
-        sl_acts_quantize(s->kernels, in, kinds, 0, u);
-        round->jobs[round->n_jobs++] = sl_job_for(
-            router, in, moe->ahead_scores + (d - 1) * s->hp->n_experts, s->hp->n_experts);
-        moe->n_ahead = d;
-    }
 }
 
 /* The routers of the next layers have been computed. Leader only. */
@@ -383,17 +369,6 @@ static void guess_all(struct sl_step *s, uint32_t layer)
     for (uint32_t e = 0; e < n_experts; e++)
         s->moe.guesses[e] = (struct sl_guess){ .layer = layer + 1, .expert = e, .p = p };
     sl_cache_hint(s->cache, s->moe.guesses, n_experts);
-}
-
-/* The first round never waits if there are guesses to be computed. */
-static void plan_first_round(struct sl_step *s, uint32_t layer, struct sl_moe_round *round)
-{
-    clear_round(round);
-    for (uint32_t a = 0; a < s->moe.n_active; a++)
-        add_to_round(s, round, a);
-    if (s->is_streaming)
-        plan_guesses(s, layer, round);
-    plan_round(s, round);
 }
 
 /* Matrices that must be checked or decoded before use: shared out one by one. Returns 0 or
@@ -451,21 +426,23 @@ static void guess_once(struct sl_step *s, uint32_t layer)
 }
 
 /*
- * Between two rounds. Guessing waits until the others compute, if there is something to
- * compute, and else is done before waiting for reads. Leader only.
+ * What can be computed next: gate and up of experts that are there, down of those whose
+ * hidden layer is done. Waits for reads if there is nothing. Leader only.
  */
-static void next_round(struct sl_step *s, uint32_t layer, const struct sl_moe_round *round,
-                       struct sl_moe_round *next)
+static void next_round(struct sl_step *s, uint32_t layer, struct sl_moe_round *round)
 {
-    close_round(s, round);
-    if (round->is_last)
-        return;
-    clear_round(next);
-    for (uint32_t a = 0; a < s->moe.n_active; a++)
-        add_to_round(s, next, a);
-    if (next->n_jobs == 0)
+    struct sl_moe_plan *moe = &s->moe;
+
+    clear_round(round);
+    for (;;) {
+        for (uint32_t a = 0; a < moe->n_active; a++)
+            add_to_round(s, round, a);
+        if (round->n_jobs > 0 || round->error)
+            break;
         guess_once(s, layer);
-    plan_round(s, next);
+        round->error = sl_cache_wait(s->cache);
+    }
+    round->is_last = moe->n_done == moe->n_active;
 }
 
 int sl_moe_forward(struct sl_worker *w, uint32_t layer)
@@ -488,10 +465,11 @@ int sl_moe_forward(struct sl_worker *w, uint32_t layer)
         if (s->replay)
             guess_replayed(s, layer);
     }
+    sl_jobs_run(w, s->moe.ahead_jobs, s->moe.n_ahead);
     sl_step_barrier(w);
     gather(w, layer, &ro, &acts);
     if (is_leader)
-        plan_first_round(s, layer, &s->moe.rounds[0]);
+        next_round(s, layer, &s->moe.rounds[0]);
     for (uint32_t i = 0; !round || !round->is_last; i++) {
         round = &s->moe.rounds[i % 2]; /* the leader writes the other one meanwhile */
         sl_step_barrier(w);
@@ -502,15 +480,17 @@ int sl_moe_forward(struct sl_worker *w, uint32_t layer)
             return r;
         }
         /* what only the cache waits for: the others take the leader's share of the jobs */
-        if (is_leader && i == 0 && s->is_streaming)
-            observe(s, layer, &ro);
-        if (is_leader && i == 1)
+        if (is_leader && i == 0 && s->is_streaming) {
             guess_once(s, layer);
+            observe(s, layer, &ro);
+        }
         sl_jobs_run(w, round->jobs, round->n_jobs);
         sl_step_barrier(w);
         activate(w, layer, round);
         if (is_leader)
-            next_round(s, layer, round, &s->moe.rounds[(i + 1) % 2]);
+            close_round(s, round);
+        if (is_leader && !round->is_last)
+            next_round(s, layer, &s->moe.rounds[(i + 1) % 2]);
     }
     combine(w, &ro);
     return 0;

@@ -139,7 +139,7 @@ static void layout_moe(struct sl_step *s, struct sl_arena *arena)
         struct sl_moe_round *round = &moe->rounds[i];
 
         round->jobs =
-            sl_arena_take(arena, sizeof(*round->jobs) * (2 * n_exp + SL_PREDICT_AHEAD_MAX));
+            sl_arena_take(arena, sizeof(*round->jobs) * 2 * n_exp);
         round->open = sl_arena_take(arena, sizeof(*round->open) * n_exp);
         round->checks = sl_arena_take(arena, sizeof(*round->checks) * SL_PART_COUNT * n_exp);
     }

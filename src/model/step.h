@@ -62,7 +62,7 @@ struct sl_moe_check {
 /* What is computed between two barriers: written by the leader, then read by all. */
 struct sl_moe_round {
     uint32_t n_jobs, n_open, n_rows, n_checks;
-    struct sl_job *jobs;         /* [2 * n_active + n_ahead] */
+    struct sl_job *jobs;         /* [2 * n_active] */
     uint32_t *open;              /* [n_open] experts whose gate and up are computed */
     struct sl_moe_check *checks; /* [n_checks] before anything else */
     bool is_last;
@@ -83,7 +83,8 @@ struct sl_moe_plan {
     uint32_t n_done;            /* experts whose down is computed, or in the round */
     struct sl_moe_round rounds[2];
     /* guesses: the routers of the next layers, applied to this layer's state */
-    uint32_t n_ahead;           /* of them in the first round */
+    uint32_t n_ahead; /* layers guessed for */
+    struct sl_job ahead_jobs[SL_PREDICT_AHEAD_MAX];
     bool is_guessed;
     struct sl_acts ahead_in[SL_PREDICT_AHEAD_MAX];
     float *ahead_u;             /* [SL_PREDICT_AHEAD_MAX][width] */
