@@ -4,8 +4,8 @@
     streaming.py MODEL... --build FOLDER [--parts curve,predict,io,prefill,llama,user]
 
 Every row is a process of its own in a memory cgroup of its budget and 2 %, after dropping
-caches: untimed tokens, then rounds of timed ones with random ids, a direct-read measurement
-of the disk before and after each round. How to read the table: doc/benchmarking.md.
+caches: untimed tokens, then rounds of timed ones with random ids, with measurements of the
+disk and of memory before and after each round. How to read the table: doc/benchmarking.md.
 """
 import argparse
 import json
@@ -29,10 +29,11 @@ PARTS = ('curve', 'predict', 'io', 'policy', 'prefill', 'llama', 'user', 'before
 DEFAULT_PARTS = 'curve,predict,io,prefill,llama,user'
 USER = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
 USER_LOCK_BYTES = 8192 << 10
-COLUMNS = (('tok/s', 7), ('[low .. high]', 16), ('L', 7), ('share', 6), ('disk', 6),
+COLUMNS = (('tok/s', 7), ('[low .. high]', 16), ('L', 7), ('share', 6), ('disk', 6), ('mem', 5),
            ('hit%', 6), ('cover%', 6), ('use MB', 7), ('waste', 6), ('stall', 7), ('p99', 7),
            ('cpu ms', 7), ('majflt', 7), ('peak', 7), ('killed', 6))
 NAME_WIDTH = 26
+MEMORY_BYTES = 256 << 20
 
 
 class Failed(Exception):
@@ -127,13 +128,14 @@ class Run:
         return self._answer()
 
     def rounds(self, command, count):
-        """Phases of the same command, each with 'disk': bytes/s around it."""
+        """Phases of the same command, each with 'disk' and 'memory': bytes/s around it."""
         phases = []
-        before = self.bench.disk(self.model)
+        before = self.bench.speeds(self.model)
         for _ in range(count):
             phase = self.tell(command)
-            after = self.bench.disk(self.model)
-            phase['disk'] = (before + after) / 2
+            after = self.bench.speeds(self.model)
+            for key in ('disk', 'memory'):
+                phase[key] = (before[key] + after[key]) / 2
             before = after
             phases.append(phase)
         return phases
@@ -145,21 +147,27 @@ class Bench:
     def __init__(self, args):
         self.args = args
         self.began = time.monotonic()
-        self.resident = {}  # model -> tokens/s
+        self.resident = {}  # model -> tokens per byte that memory could give
         self.resident_prefill = {}  # (model, n) -> tokens/s
         self.hashes = {}  # (model, commands) -> {hash: [names]}
         self.raw = []
         self.longest = 60.0
         self.notes = []
 
-    def disk(self, model):
-        done = subprocess.run([self.args.build / 'bench/disk', model, '--read-bytes',
-                               str(self.args.read_bytes), '--depth', str(self.args.depth),
-                               '--seconds', str(self.args.disk_seconds)],
+    def measure(self, program, *arguments):
+        done = subprocess.run([self.args.build / 'bench' / program, *map(str, arguments)],
                               capture_output=True, text=True, check=False)
         if done.returncode:
             raise Failed(done.stderr.strip())
-        return json.loads(done.stdout)['bytes_per_s']
+        return json.loads(done.stdout)
+
+    def speeds(self, model):
+        """Bytes/s of random direct reads, and of reading memory with all threads."""
+        args = self.args
+        disk = self.measure('disk', model, '--read-bytes', args.read_bytes, '--depth',
+                            args.depth, '--seconds', args.disk_seconds)
+        memory = self.measure('bandwidth', '--threads', args.threads, '--bytes', MEMORY_BYTES)
+        return {'disk': disk['bytes_per_s'], 'memory': memory['buffer_gb_per_s'] * 1e9}
 
     def note(self, text):
         if text not in self.notes:
@@ -217,6 +225,7 @@ class Bench:
             f'{median(ceilings):.2f}' if streams and median(ceilings) < math.inf else '-',
             f'{median(shares):.3f}' if streams else '-',
             f'{median([phase["disk"] for phase in phases]) * 1e-9:.2f}',
+            f'{median([phase["memory"] for phase in phases]) * 1e-9:.1f}',
             f'{100 * total["hits"] / total["requests"]:.1f}' if total['requests'] else '-',
             f'{100 * (total["covered"] + total["covered_late"]) / sum(missed):.1f}'
             if sum(missed) else '-',
@@ -243,7 +252,7 @@ class Bench:
     def goal_resident(self, model, phase):
         if phase['phase'] == 'prefill':
             return self.resident_prefill.get((model, phase['n_tokens']), math.inf)
-        return self.resident.get(model, math.inf)
+        return self.resident.get(model, math.inf) * phase['memory']
 
     def decode(self, name, model, budget, *options, user=False):
         args = self.args
@@ -255,7 +264,11 @@ class Bench:
         with Run(self, model, budget, *options, user=user) as run:
             run.tell(f'decode {args.untimed}')
             phases = run.rounds(f'decode {args.tokens // args.rounds}', args.rounds)
-        return self.finish(run, name, phases, goal)
+        rate = self.finish(run, name, phases, goal)
+        if budget is None:
+            self.resident.setdefault(model, median([phase['tok_per_s'] / phase['memory']
+                                                    for phase in phases]))
+        return rate
 
     def prefill(self, name, model, budget, n_tokens, chunk, rounds):
         def goal(phase):
@@ -277,11 +290,10 @@ class Bench:
 
 
 def curve(bench, model):
-    rate = bench.attempt('resident', bench.decode, model, None)
-    if rate:
-        bench.resident[model] = rate
+    bench.attempt('resident', bench.decode, model, None)
     for budget in bench.args.budgets:
         bench.attempt(budget, bench.decode, model, budget)
+    bench.attempt('resident again', bench.decode, model, None)
 
 
 def trace(bench, model, budget, path):
@@ -373,10 +385,10 @@ def llama_row(name, bench, model, program):
     cells = ['-'] * len(COLUMNS)
     cells[0] = f'{result["avg_ts"]:.2f}'
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    cells[11] = f'{cpu * 1e3 / n_tokens:.1f}'
-    cells[12] = f'{(after.ru_majflt - before.ru_majflt) / n_tokens:.2f}'
-    cells[13] = f'{peak / GIB:.2f}'
-    cells[14] = 'no'
+    cells[12] = f'{cpu * 1e3 / n_tokens:.1f}'
+    cells[13] = f'{(after.ru_majflt - before.ru_majflt) / n_tokens:.2f}'
+    cells[14] = f'{peak / GIB:.2f}'
+    cells[15] = 'no'
     bench.row(name, cells)
     bench.raw.append({'name': name, 'model': str(model), 'llama': result, 'peak_bytes': peak})
     return result['avg_ts']
@@ -495,8 +507,8 @@ def main():
     print(f'disk     random direct reads of {args.read_bytes} bytes, depth {args.depth}, '
           f'{args.disk_seconds} s around each round')
     print(f'commit   {commit()}')
-    print('Per token: use and waste in MB read, stall and CPU in ms, major faults. Disk in GB/s,'
-          ' peak in GiB.')
+    print('Per token: use and waste in MB read, stall and CPU in ms, major faults. Disk and memory'
+          ' in GB/s, peak in GiB.')
     for model in args.models:
         bench.heading(model)
         for part in args.parts:
