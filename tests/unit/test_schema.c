@@ -18,7 +18,7 @@ static int compile(const char *schema, uint32_t flags, struct sl_strbuf *out, st
     int r;
 
     if (sl_json_parse(&doc, schema, strlen(schema), diag) < 0)
-        fail_msg("%s: %s", diag->text, schema);
+        fail_msg("%s: %s", diag ? diag->text : "?", schema);
     r = sl_schema_compile(sl_json_root(doc), flags, out, diag);
     sl_json_free(doc);
     return r;
