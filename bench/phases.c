@@ -9,6 +9,7 @@
  *
  *     decode N     append N random ids to the sequence, one by one
  *     prefill N    N random ids at once, in a sequence of their own that is then freed
+ *     warm N       as decode, with other ids in a sequence of their own that is then freed
  *     restart      forget the sequence; the random ids go on
  *
  * Ids are drawn from the whole vocabulary, from a seed: the same commands compute the
@@ -41,7 +42,7 @@ struct phases {
     struct sluice_session *session;
     struct sluice_model_info info;
     int seq;
-    uint64_t random;
+    uint64_t random, warm_random; /* states of the ids' generators */
     int32_t ids[N_TOKENS_MAX];
     uint64_t token_ns[N_TOKENS_MAX];
 };
@@ -286,14 +287,15 @@ static void print_phase(const struct phases *st, const char *name, uint32_t n_to
 }
 
 /* n random ids in calls of n_each. */
-static int phase(struct phases *st, int seq, const char *name, uint32_t n, uint32_t n_each)
+static int phase(struct phases *st, int seq, const char *name, uint64_t *random, uint32_t n,
+                 uint32_t n_each)
 {
     struct moment began;
     uint32_t n_calls = 0;
     uint64_t hash = 0;
 
     for (uint32_t i = 0; i < n; i++)
-        st->ids[i] = (int32_t)(next_random(&st->random) % st->info.n_vocab);
+        st->ids[i] = (int32_t)(next_random(random) % st->info.n_vocab);
     take(st, &began);
     for (uint32_t i = 0; i < n; i += n_each) {
         struct sluice_batch batch = { .seq = seq, .n_tokens = n_each, .tokens = st->ids + i,
@@ -325,11 +327,17 @@ static int obey(struct phases *st, const char *line, struct sluice_error *error)
         return st->seq < 0 ? st->seq : 0;
     }
     if (sscanf(line, "decode %u", &n) == 1 && n >= 1 && n <= N_TOKENS_MAX) {
-        r = phase(st, st->seq, "decode", n, 1);
-    } else if (sscanf(line, "prefill %u", &n) == 1 && n >= 1 && n <= N_TOKENS_MAX) {
+        r = phase(st, st->seq, "decode", &st->random, n, 1);
+    } else if ((sscanf(line, "prefill %u", &n) == 1 || sscanf(line, "warm %u", &n) == 1) &&
+               n >= 1 && n <= N_TOKENS_MAX) {
         int seq = sluice_seq_new(st->session);
 
-        r = seq < 0 ? seq : phase(st, seq, "prefill", n, n);
+        if (seq < 0)
+            r = seq;
+        else if (*line == 'p')
+            r = phase(st, seq, "prefill", &st->random, n, n);
+        else
+            r = phase(st, seq, "warm", &st->warm_random, n, 1);
         if (seq >= 0)
             (void)sluice_seq_free(st->session, seq); /* it is ours: cannot fail */
     } else {
@@ -355,6 +363,7 @@ static int run(struct phases *st, struct args *args, struct sluice_error *error)
         return r;
     sluice_model_get_info(st->model, &st->info);
     st->random = args->seed;
+    st->warm_random = ~args->seed;
     st->seq = sluice_seq_new(st->session);
     if (st->seq < 0)
         return st->seq;

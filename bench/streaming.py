@@ -34,6 +34,7 @@ COLUMNS = (('tok/s', 7), ('[low .. high]', 16), ('L', 7), ('share', 6), ('disk',
            ('cpu ms', 7), ('majflt', 7), ('peak', 7), ('killed', 6))
 NAME_WIDTH = 26
 MEMORY_BYTES = 256 << 20
+WARM_UP_STEP = 32
 
 
 class Failed(Exception):
@@ -71,6 +72,7 @@ class Run:
         self.process = None
         self.stderr = tempfile.TemporaryFile('w+')  # closed in __exit__
         self.killed = 0
+        self.n_warm = 0
         self.peak_bytes = 0
 
     def _in_child(self):
@@ -126,6 +128,17 @@ class Run:
         except BrokenPipeError:
             pass  # the answer says why
         return self._answer()
+
+    def warm_up(self, n_warm=None):
+        """Other tokens until the cache is full, or so many, then the untimed ones. On virtual
+        machines, memory touched for the first time may cost more than what is read into it."""
+        args = self.bench.args
+        while self.n_warm < (args.warm if n_warm is None else n_warm):
+            experts = self.tell(f'warm {WARM_UP_STEP}')['experts']
+            self.n_warm += WARM_UP_STEP
+            if n_warm is None and experts['n_ready'] >= 0.99 * experts['n_slots']:
+                break
+        self.tell(f'decode {args.untimed}')
 
     def rounds(self, command, count):
         """Phases of the same command, each with 'disk' and 'memory': bytes/s around it."""
@@ -245,6 +258,7 @@ class Bench:
             self.note(f'{name}: {line}')
         self.remember_hashes(name, run.model, phases)
         self.raw.append({'name': name, 'model': str(run.model), 'opened': run.opened,
+                         'n_warm': run.n_warm,
                          'phases': phases, 'peak_bytes': run.peak_bytes,
                          'killed': run.killed})
         return median(rates)
@@ -254,7 +268,7 @@ class Bench:
             return self.resident_prefill.get((model, phase['n_tokens']), math.inf)
         return self.resident.get(model, math.inf) * phase['memory']
 
-    def decode(self, name, model, budget, *options, user=False):
+    def decode(self, name, model, budget, *options, user=False, n_warm=None):
         args = self.args
 
         def goal(phase):
@@ -262,7 +276,7 @@ class Bench:
             return phase['disk'] / used if used else math.inf
 
         with Run(self, model, budget, *options, user=user) as run:
-            run.tell(f'decode {args.untimed}')
+            run.warm_up(n_warm)
             phases = run.rounds(f'decode {args.tokens // args.rounds}', args.rounds)
         rate = self.finish(run, name, phases, goal)
         if budget is None:
@@ -296,14 +310,6 @@ def curve(bench, model):
     bench.attempt('resident again', bench.decode, model, None)
 
 
-def trace(bench, model, budget, path):
-    """Record the ids of a decode run, for a replay."""
-    with Run(bench, model, budget, '--trace', str(path)) as run:
-        run.tell(f'decode {bench.args.untimed}')
-        for _ in range(bench.args.rounds):
-            run.tell(f'decode {bench.args.tokens // bench.args.rounds}')
-
-
 def predict(bench, model):
     """Guesses, none, and perfect ones."""
     with tempfile.TemporaryDirectory() as folder:
@@ -312,10 +318,12 @@ def predict(bench, model):
             rates = {}
             rates['off'] = bench.attempt(f'{budget} guesses off', bench.decode, model, budget,
                                          '--predict', 'off', '--trace', str(path))
+            n_warm = bench.raw[-1]['n_warm'] if bench.raw else None  # the same steps again
             rates['on'] = bench.attempt(f'{budget} guesses on', bench.decode, model, budget)
-            if path.exists():
+            if path.exists() and rates['off']:
                 rates['replay'] = bench.attempt(f'{budget} guesses perfect', bench.decode,
-                                                model, budget, '--replay', str(path))
+                                                model, budget, '--replay', str(path),
+                                                n_warm=n_warm)
             if all(rates.get(key) for key in ('off', 'on', 'replay')):
                 gap = rates['replay'] - rates['off']
                 text = (f'{(rates["on"] - rates["off"]) / gap:.2f} of the gap to perfect ones'
@@ -458,6 +466,7 @@ def parse_args():
     parser.add_argument('--ram', default='8G', help='budget of the other parts')
     parser.add_argument('--prefill', default='512,2048', help='numbers of tokens')
     parser.add_argument('--untimed', type=int, default=64)
+    parser.add_argument('--warm', type=int, default=256, help='most tokens to fill the cache')
     parser.add_argument('--tokens', type=int, default=128, help='timed ones')
     parser.add_argument('--rounds', type=int, default=4, help='that they are divided into')
     parser.add_argument('--ctx', type=int, default=4096)
@@ -502,7 +511,8 @@ def main():
           f'{os.uname().release}')
     print(f'memory   {"no limit" if args.no_cgroup else f"cgroup {kind}, budget + 2 %"}; '
           f'caches dropped: {dropped}')
-    print(f'tokens   {args.untimed} untimed, {args.tokens} timed in {args.rounds} rounds, ctx '
+    print(f'tokens   {args.untimed} untimed (before them at most {args.warm} to fill the cache), '
+          f'{args.tokens} timed in {args.rounds} rounds, ctx '
           f'{args.ctx}, seed {args.seed}')
     print(f'disk     random direct reads of {args.read_bytes} bytes, depth {args.depth}, '
           f'{args.disk_seconds} s around each round')
