@@ -4,7 +4,8 @@
  * Transfer-Encoding is chunked alone, never both, and HEAD has no body: libevent would not
  * read it, and take it for the next request. Chunk sizes are hex digits without
  * extensions, trailers are not taken: nobody sends them to us, and libevent reads "0x1F"
- * and a size line without end.
+ * and a size line without end. Of a target it takes what follows // for a host and what
+ * follows # for nothing; of a value it leaves a tab in front.
  */
 #include "server/httphead.h"
 
@@ -36,6 +37,24 @@ int sl_httphead_check_part(const struct sl_httphead *head, size_t len,
     if (head->n_lines == 0 && len > limits->target_max_bytes + sizeof("OPTIONS  HTTP/1.1\r\n"))
         return 414;
     return head->n_bytes + len > limits->head_max_bytes ? 431 : 0;
+}
+
+/* A path, an address of http, or the asterisk of OPTIONS. */
+static bool is_target(const char *target, size_t len, bool is_options)
+{
+    static const char *const schemes[] = {"http://", "https://"};
+
+    if (memchr(target, '#', len))
+        return false;
+    if (target[0] == '/')
+        return len == 1 || target[1] != '/';
+    for (size_t i = 0; i < 2; i++) {
+        size_t n = strlen(schemes[i]);
+
+        if (len > n && strncasecmp(target, schemes[i], n) == 0)
+            return target[n] != '/';
+    }
+    return is_options && len == 1 && target[0] == '*';
 }
 
 static int check_request_line(const char *line, size_t len, const struct sl_httphead_limits *limits,
@@ -73,7 +92,11 @@ static int check_request_line(const char *line, size_t len, const struct sl_http
         if (strlen(method_texts[m]) == method_len && memcmp(method_texts[m], line, method_len) == 0)
             head->method = (enum sl_http_method)m;
     *ret_why = "unknown method";
-    return head->method ? 0 : 501;
+    if (!head->method)
+        return 501;
+    *ret_why = "malformed path";
+    return is_target(target + 1, (size_t)(version - target - 1), head->method == SL_HTTP_OPTIONS)
+               ? 0 : 400;
 }
 
 static bool has_name(const char *name, size_t len, const char *wanted)
@@ -115,7 +138,7 @@ static int check_field(struct sl_httphead *head, const char *line, size_t len, c
     for (size_t i = 0; i < value_len; i++)
         if (((unsigned char)value[i] < 0x20 && value[i] != '\t') || value[i] == 0x7F)
             return 400;
-    while (value_len && (*value == ' ' || *value == '\t'))
+    while (value_len && *value == ' ')
         value++, value_len--;
     while (value_len && (value[value_len - 1] == ' ' || value[value_len - 1] == '\t'))
         value_len--;
