@@ -22,6 +22,7 @@ struct exchange {
     sl_http_id id; /* 0: none */
     bool is_begun;
     bool is_ended;
+    bool is_cut;    /* broken off, or its client does not read: nothing more is taken */
     bool is_queued; /* stands in the ring */
     size_t unsent;
     struct sl_exchange_out out;
@@ -125,6 +126,7 @@ sl_http_id sl_exchanges_open(struct sl_exchanges *table, uint32_t index)
     exchange->id = id;
     exchange->is_begun = false;
     exchange->is_ended = false;
+    exchange->is_cut = false;
     exchange->unsent = 0;
     pthread_mutex_unlock(&table->lock);
     return id;
@@ -217,7 +219,7 @@ static int begin(struct sl_exchanges *table, sl_http_id id, struct sl_exchange_o
 
     pthread_mutex_lock(&table->lock);
     exchange = find_locked(table, id);
-    if (!exchange)
+    if (!exchange || exchange->is_cut)
         r = -ECANCELED;
     else if (exchange->is_begun)
         r = -EINVAL;
@@ -288,11 +290,12 @@ int sl_exchanges_write(struct sl_exchanges *table, sl_http_id id, const char *da
 
     pthread_mutex_lock(&table->lock);
     exchange = find_locked(table, id);
-    if (!exchange || exchange->out.is_aborted) {
+    if (!exchange || exchange->is_cut) {
         r = -ECANCELED;
     } else if (!exchange->is_begun || exchange->is_ended) {
         r = -EINVAL;
     } else if (exchange->unsent + exchange->out.body.len > table->out_max_bytes) {
+        exchange->is_cut = true;
         exchange->out.is_aborted = true;
         r = -ENOBUFS;
     } else {
@@ -306,7 +309,7 @@ int sl_exchanges_write(struct sl_exchanges *table, sl_http_id id, const char *da
             sl_strbuf_cut(body, before);
         }
     }
-    if (exchange && r != -EINVAL)
+    if (r == 0 || r == -ENOBUFS)
         queue_locked(table, exchange);
     pthread_mutex_unlock(&table->lock);
     if (r == 0 || r == -ENOBUFS)
@@ -322,12 +325,13 @@ static int finish(struct sl_exchanges *table, sl_http_id id, bool is_abort)
 
     pthread_mutex_lock(&table->lock);
     exchange = find_locked(table, id);
-    if (!exchange)
+    if (!exchange || exchange->is_cut)
         r = -ECANCELED;
     else if (exchange->is_ended || (!is_abort && !exchange->is_begun))
         r = -EINVAL;
     if (r == 0) {
         exchange->is_ended = true;
+        exchange->is_cut = is_abort;
         exchange->out.is_ended = true;
         exchange->out.is_aborted |= is_abort;
         queue_locked(table, exchange);

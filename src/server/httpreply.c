@@ -149,6 +149,8 @@ static bool send_piece(struct sl_httpconn *conn, const char *data, size_t len)
 {
     struct evbuffer *piece;
 
+    if (conn->head.method == SL_HTTP_HEAD) /* what was taken for it is not waiting to be sent */
+        sl_exchanges_set_unsent(conn->server->exchanges, conn->index, 0);
     if (len == 0 || conn->head.method == SL_HTTP_HEAD)
         return true;
     piece = evbuffer_new();
