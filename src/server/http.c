@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -334,8 +335,13 @@ int sl_http_listen(struct sl_http *server, const struct sl_listen *sockets, stru
 
 int sl_http_run(struct sl_http *server)
 {
+    sigset_t pipe;
     int r;
 
+    /* libevent writes without MSG_NOSIGNAL */
+    (void)sigemptyset(&pipe); /* these three take what they are given */
+    (void)sigaddset(&pipe, SIGPIPE);
+    (void)pthread_sigmask(SIG_BLOCK, &pipe, NULL);
     for (;;) {
         r = event_base_dispatch(server->base);
         if (r < 0 || server->is_drained)

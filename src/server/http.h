@@ -94,7 +94,8 @@ int sl_http_route(struct sl_http *server, enum sl_http_method method, const char
  */
 int sl_http_listen(struct sl_http *server, const struct sl_listen *sockets, struct sl_diag *diag);
 
-/* Serve until drained. Returns 0 (nothing was cut off), -ECANCELED (something was), -EIO. */
+/* Serve until drained; SIGPIPE stays blocked in this thread. Returns 0 (nothing was cut off),
+ * -ECANCELED (something was), -EIO. */
 int sl_http_run(struct sl_http *server);
 
 /* The same on a thread of its own. Returns 0 or -EAGAIN. */

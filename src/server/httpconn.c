@@ -24,11 +24,14 @@
  *     frees it, and only if libevent has let it go.
  *  3. on_close is called exactly once for each connection, whoever ends it.
  *  4. phase_end_ns is 0 only in OPEN, once the request was handed to its handler.
+ *  5. The timer of a doomed connection is queued to run, and nothing sets it anew.
  */
 #include "server/httpconn.h"
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -56,6 +59,8 @@ void sl_httpconn_arm(struct sl_httpconn *conn)
     uint64_t now = sl_clock_ns();
     struct timeval left;
 
+    if (conn->is_doomed)
+        return; /* to set the timer would take it out of the queue of what is to run now */
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
         if (ends[i] && ends[i] < end)
             end = ends[i];
@@ -78,6 +83,8 @@ static void set_phase(struct sl_httpconn *conn, enum sl_httpconn_phase phase, ui
 
 void sl_httpconn_doom(struct sl_httpconn *conn)
 {
+    if (conn->phase == SL_HTTPCONN_FREE)
+        return;
     conn->is_doomed = true;
     event_active(conn->timer, EV_TIMEOUT, 0);
 }
@@ -157,15 +164,17 @@ static void refuse(struct sl_httpconn *conn, int status, const char *why)
 {
     struct evbuffer *output = bufferevent_get_output(conn->bev);
     struct sl_strbuf body = {0};
+    char date[64] = "";
     const char *type;
 
+    (void)evutil_date_rfc1123(date, sizeof(date), NULL); /* fits */
     sl_httpreply_error_body(conn->server, NULL, status, why, &body, &type);
     bufferevent_setcb(conn->bev, NULL, on_refused_written, on_refused_event, conn);
     bufferevent_disable(conn->bev, EV_READ);
     evbuffer_add_printf(output,
-                        "HTTP/1.1 %d %s\r\nServer: sluice\r\nContent-Type: %s\r\n"
+                        "HTTP/1.1 %d %s\r\nServer: sluice\r\nDate: %s\r\nContent-Type: %s\r\n"
                         "Content-Length: %zu\r\nConnection: close\r\n\r\n",
-                        status, sl_httpreply_phrase(status), type, body.len);
+                        status, sl_httpreply_phrase(status), date, type, body.len);
     evbuffer_add(output, body.ptr, body.len);
     sl_strbuf_done(&body);
     bufferevent_enable(conn->bev, EV_WRITE);
@@ -387,6 +396,8 @@ static void adopt(struct sl_httpconn *conn)
     bufferevent_event_cb on_event;
     struct sockaddr_storage address = {0};
     socklen_t len = sizeof(address);
+    int fd = bufferevent_getfd(conn->bev);
+    int one = 1;
     void *evcon;
 
     bufferevent_getcb(conn->bev, &on_read, &on_write, &on_event, &evcon);
@@ -398,8 +409,10 @@ static void adopt(struct sl_httpconn *conn)
     }
     conn->evcon = evcon;
     evhttp_connection_set_closecb(evcon, on_close, conn);
-    (void)getsockname(bufferevent_getfd(conn->bev), (struct sockaddr *)&address, &len);
+    (void)getsockname(fd, (struct sockaddr *)&address, &len);
     conn->is_unix = address.ss_family == AF_UNIX;
+    if (!conn->is_unix) /* a token is not to wait until the one before is acknowledged */
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* or it is slow */
     set_phase(conn, SL_HTTPCONN_IDLE, conn->server->opts.head_ms);
 }
 
