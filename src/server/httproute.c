@@ -115,6 +115,8 @@ static bool is_from_here(struct sl_httpconn *conn, struct evhttp_request *req)
     }
 }
 
+/* Clients send headers of their own. The asterisk allows all but authorization; what stands
+ * behind it is for browsers that do not know it. */
 static void answer_options(struct sl_httpconn *conn, unsigned int methods)
 {
     char list[128], headers[512];
@@ -125,7 +127,7 @@ static void answer_options(struct sl_httpconn *conn, unsigned int methods)
     if (conn->origin)
         (void)snprintf(headers, sizeof(headers),
                        "Allow: %s\r\nAccess-Control-Allow-Methods: %s\r\n"
-                       "Access-Control-Allow-Headers: authorization, content-type, x-api-key, "
+                       "Access-Control-Allow-Headers: *, authorization, content-type, x-api-key, "
                        "anthropic-version, anthropic-beta\r\n"
                        "Access-Control-Max-Age: 600\r\n",
                        list, list);
