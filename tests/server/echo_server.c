@@ -4,11 +4,14 @@
  */
 #include <argp.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "server/http.h"
@@ -138,14 +141,32 @@ static void on_busy(void *arg, const struct sl_http_request *request)
     (void)sl_http_reply(server, sl_http_request_id(request), &plain, "", 0);
 }
 
+/* Connections whose pieces leave at once. */
+static int count_undelayed(void)
+{
+    int n = 0;
+
+    for (int fd = 3; fd < 1024; fd++) {
+        struct sockaddr_storage peer;
+        socklen_t peer_len = sizeof(peer), on_len = sizeof(int);
+        int on = 0;
+
+        if (getpeername(fd, (struct sockaddr *)&peer, &peer_len) == 0 &&
+            getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &on_len) == 0)
+            n += on != 0;
+    }
+    return n;
+}
+
 static void on_state(void *arg, const struct sl_http_request *request)
 {
     char text[160];
     int len;
 
     pthread_mutex_lock(&lock);
-    len = snprintf(text, sizeof(text), "parked %d streams %d gone %d full %d conns %u",
-                   lists[PARKED].n, lists[STREAMS].n, n_gone, n_full, sl_http_n_conns(server));
+    len = snprintf(text, sizeof(text), "parked %d streams %d gone %d full %d conns %u undelayed %d",
+                   lists[PARKED].n, lists[STREAMS].n, n_gone, n_full, sl_http_n_conns(server),
+                   count_undelayed());
     pthread_mutex_unlock(&lock);
     (void)sl_http_reply(server, sl_http_request_id(request), &plain, text, (size_t)len);
 }
@@ -296,6 +317,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 5: drain_ms = n; break;
     case 6: opts.limits.body_max_bytes = n; break;
     case 7: opts.linger_ms = n; break;
+    case 8: opts.out_max_bytes = n; break;
     default: return ARGP_ERR_UNKNOWN;
     }
     return 0;
@@ -309,7 +331,8 @@ static const struct argp_option options[] = {
     {"idle", 1, "MS", 0, "", 0},         {"head", 2, "MS", 0, "", 0},
     {"body", 3, "MS", 0, "", 0},         {"stall", 4, "MS", 0, "", 0},
     {"drain", 5, "MS", 0, "", 0},        {"body-max", 6, "BYTES", 0, "", 0},
-    {"linger", 7, "MS", 0, "", 0},       {0},
+    {"linger", 7, "MS", 0, "", 0},       {"out-max", 8, "BYTES", 0, "", 0},
+    {0},
 };
 
 static void add_routes(void)

@@ -169,3 +169,16 @@ class Client:
     def is_closed(self):
         """Whether the server ends the connection, with nothing more said."""
         return self.all() == b''
+
+
+@pytest.fixture(name='serve')
+def make_serve():
+    servers = []
+
+    def serve(*args, **more):
+        servers.append(Server(*args, **more))
+        return servers[-1]
+    yield serve
+    for server in servers:
+        if server.process.returncode is None:
+            server.stop()
