@@ -38,6 +38,7 @@ struct sl_http_opts sl_http_opts_default(void)
                    .head_max_bytes = 32768,
                    .body_max_bytes = 32 * 1024 * 1024},
         .n_conns_max = 256,
+        .in_max_bytes = 256 * 1024 * 1024,
         .ahead_max_bytes = 65536,
         .out_max_bytes = 1024 * 1024,
         .idle_ms = 60000,

@@ -36,6 +36,7 @@ struct sl_http_opts {
     size_t n_origins;
     struct sl_httphead_limits limits; /* 8 KiB target, 32 KiB head, 32 MiB body */
     uint32_t n_conns_max;   /* 1..SL_HTTP_CONNS_MAX, default 256; more wait to be accepted */
+    uint64_t in_max_bytes;  /* of the bodies of all requests on their way, 256 MiB; over it: 503 */
     uint32_t ahead_max_bytes; /* what a client may send before its answer is there, 64 KiB */
     uint32_t out_max_bytes; /* of a stream that its client has not taken yet, 1 MiB */
     uint32_t idle_ms;       /* without a request, 60 000 */

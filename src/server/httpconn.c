@@ -109,6 +109,12 @@ static void forget_request(struct sl_httpconn *conn)
     conn->origin = NULL;
 }
 
+void sl_httpconn_forget_body(struct sl_httpconn *conn)
+{
+    conn->server->bodies_bytes -= conn->body_held_bytes;
+    conn->body_held_bytes = 0;
+}
+
 /* libevent's callback just before it frees a connection. */
 static void on_close(struct evhttp_connection *evcon, void *arg)
 {
@@ -124,6 +130,7 @@ static void on_close(struct evhttp_connection *evcon, void *arg)
     if (conn->req && !conn->is_end_given && !evhttp_request_get_connection(conn->req))
         evhttp_request_free(conn->req);
     forget_request(conn);
+    sl_httpconn_forget_body(conn);
     if (conn->linger)
         event_free(conn->linger);
     (void)event_del(conn->timer);
@@ -163,6 +170,7 @@ static void on_refused_event(struct bufferevent *bev, short what, void *arg)
 static void refuse(struct sl_httpconn *conn, int status, const char *why)
 {
     struct evbuffer *output = bufferevent_get_output(conn->bev);
+    struct evbuffer *input = bufferevent_get_input(conn->bev);
     struct sl_strbuf body = {0};
     char date[64] = "";
     const char *type;
@@ -171,6 +179,8 @@ static void refuse(struct sl_httpconn *conn, int status, const char *why)
     sl_httpreply_error_body(conn->server, NULL, status, why, &body, &type);
     bufferevent_setcb(conn->bev, NULL, on_refused_written, on_refused_event, conn);
     bufferevent_disable(conn->bev, EV_READ);
+    (void)evbuffer_drain(input, evbuffer_get_length(input)); /* libevent shall not see it */
+    sl_httpconn_forget_body(conn);
     evbuffer_add_printf(output,
                         "HTTP/1.1 %d %s\r\nServer: sluice\r\nDate: %s\r\nContent-Type: %s\r\n"
                         "Content-Length: %zu\r\nConnection: close\r\n\r\n",
@@ -247,23 +257,28 @@ static size_t scan_head(struct sl_httpconn *conn, const char *data, size_t len, 
 static size_t scan_body(struct sl_httpconn *conn, const char *data, size_t len, int *ret_status,
                         const char **ret_why)
 {
+    struct sl_http *server = conn->server;
     size_t n = len;
+    int r;
 
     if (conn->head.is_chunked) {
-        int r = sl_httpchunk_feed(&conn->chunk, data, len,
-                                  conn->server->opts.limits.body_max_bytes, &n);
-
+        r = sl_httpchunk_feed(&conn->chunk, data, len, server->opts.limits.body_max_bytes, &n);
         *ret_why = r == 413 ? "the request's body is too large" : "malformed chunk";
-        *ret_status = r > 1 ? r : 0;
-        if (r == 1)
-            complete(conn);
-        return n;
+    } else {
+        if (n > conn->body_left_bytes)
+            n = (size_t)conn->body_left_bytes;
+        conn->body_left_bytes -= n;
+        r = conn->body_left_bytes == 0;
     }
-    if (n > conn->body_left_bytes)
-        n = (size_t)conn->body_left_bytes;
-    conn->body_left_bytes -= n;
-    if (conn->body_left_bytes == 0)
+    conn->body_held_bytes += n;
+    server->bodies_bytes += n;
+    if (r <= 1 && server->bodies_bytes > server->opts.in_max_bytes) {
+        *ret_why = "the requests that are coming are too large together; try again later";
+        r = 503;
+    }
+    if (r == 1)
         complete(conn);
+    *ret_status = r > 1 ? r : 0;
     return n;
 }
 

@@ -51,6 +51,7 @@ struct sl_httpconn {
     struct sl_httphead head;
     struct sl_httpchunk chunk;
     uint64_t body_left_bytes;
+    uint64_t body_held_bytes; /* of the body, counted in bodies_bytes */
     size_t ahead_bytes; /* come after the open request */
 
     /* owned by the loop, of the open request */
@@ -89,6 +90,7 @@ struct sl_http {
     struct event *drain_timer;
     bool is_draining;
     bool is_drained; /* the loop ends; it is left for other reasons too */
+    uint64_t bodies_bytes; /* of requests whose handlers have not returned */
     uint64_t accept_said_ns; /* 0: never */
     bool is_cut; /* something was, while draining */
     int result;
@@ -116,6 +118,9 @@ void sl_httpconn_timer(int fd, short what, void *conn);
 
 /* The handler is about to be called: watch for the client's going. */
 void sl_httpconn_opened(struct sl_httpconn *conn, struct evhttp_request *req);
+
+/* The request's body has been given up, as far as it had come. */
+void sl_httpconn_forget_body(struct sl_httpconn *conn);
 
 /* Close at once; the connection is free afterwards. */
 void sl_httpconn_cut(struct sl_httpconn *conn);

@@ -189,10 +189,8 @@ static bool may_enter(struct sl_httpconn *conn, const struct sl_httproute *route
     return false;
 }
 
-void sl_httproute_dispatch(struct evhttp_request *req, void *arg)
+static void handle(struct sl_httpconn *conn, struct evhttp_request *req)
 {
-    struct sl_http *server = arg;
-    struct sl_httpconn *conn = sl_httpconn_find(server, req);
     const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
     const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
     const char *query = uri ? evhttp_uri_get_query(uri) : NULL;
@@ -201,16 +199,6 @@ void sl_httproute_dispatch(struct evhttp_request *req, void *arg)
     const char *rest = NULL;
     char *decoded = NULL;
 
-    /* ours and libevent's idea of what came must be the same */
-    if (!conn || conn->phase != SL_HTTPCONN_OPEN || conn->req) {
-        evhttp_send_error(req, 400, NULL);
-        if (conn)
-            sl_httpconn_doom(conn);
-        return;
-    }
-    sl_httpconn_opened(conn, req);
-    if (conn->head.is_http10) /* so that libevent closes when the answer ends */
-        (void)evhttp_remove_header(evhttp_request_get_input_headers(req), "Connection");
     conn->path = strdup(path && *path ? path : "/");
     if (!conn->path) {
         sl_httpconn_doom(conn);
@@ -237,4 +225,25 @@ void sl_httproute_dispatch(struct evhttp_request *req, void *arg)
     if (may_enter(conn, route, &request))
         route->handler(route->arg, &request);
     free(decoded);
+}
+
+void sl_httproute_dispatch(struct evhttp_request *req, void *arg)
+{
+    struct sl_httpconn *conn = sl_httpconn_find(arg, req);
+    struct evbuffer *body = evhttp_request_get_input_buffer(req);
+
+    /* ours and libevent's idea of what came must be the same */
+    if (!conn || conn->phase != SL_HTTPCONN_OPEN || conn->req) {
+        evhttp_send_error(req, 400, NULL);
+        if (conn)
+            sl_httpconn_doom(conn);
+        return;
+    }
+    sl_httpconn_opened(conn, req);
+    if (conn->head.is_http10) /* so that libevent closes when the answer ends */
+        (void)evhttp_remove_header(evhttp_request_get_input_headers(req), "Connection");
+    handle(conn, req);
+    /* the handler has what it wants of it, and the answer may be long in coming */
+    (void)evbuffer_drain(body, evbuffer_get_length(body));
+    sl_httpconn_forget_body(conn);
 }

@@ -318,6 +318,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 6: opts.limits.body_max_bytes = n; break;
     case 7: opts.linger_ms = n; break;
     case 8: opts.out_max_bytes = n; break;
+    case 9: opts.in_max_bytes = n; break;
     default: return ARGP_ERR_UNKNOWN;
     }
     return 0;
@@ -332,7 +333,7 @@ static const struct argp_option options[] = {
     {"body", 3, "MS", 0, "", 0},         {"stall", 4, "MS", 0, "", 0},
     {"drain", 5, "MS", 0, "", 0},        {"body-max", 6, "BYTES", 0, "", 0},
     {"linger", 7, "MS", 0, "", 0},       {"out-max", 8, "BYTES", 0, "", 0},
-    {0},
+    {"in-max", 9, "BYTES", 0, "", 0},    {0},
 };
 
 static void add_routes(void)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import select
 import signal
 import socket
 import threading
@@ -626,14 +627,46 @@ def test_nothing_of_requests_in_the_log(serve):
     assert not re.search('secret', server.stop(), re.I)
 
 
-def test_memory_stays_flat(serve):
-    # what the sanitizer keeps from reuse is no growth of the server
-    options = os.environ.get('ASAN_OPTIONS', '') + ':quarantine_size_mb=1'
-    server = serve('--body-max', 1000000, env=dict(os.environ, ASAN_OPTIONS=options))
+def resident(server):
+    with open(f'/proc/{server.process.pid}/status', encoding='ascii') as file:
+        return int(re.search(r'VmRSS:\s+(\d+)', file.read()).group(1))
 
-    def resident():
-        with open(f'/proc/{server.process.pid}/status', encoding='ascii') as file:
-            return int(re.search(r'VmRSS:\s+(\d+)', file.read()).group(1))
+
+# what the sanitizer keeps from reuse is no growth of the server
+REUSING = dict(os.environ, ASAN_OPTIONS=os.environ.get('ASAN_OPTIONS', '') +
+               ':quarantine_size_mb=1')
+
+
+def test_bodies_are_not_kept_while_answers_are_due(serve):
+    server = serve(env=REUSING)
+    text = request('/later', method='POST', body='x' * 8000000)
+    clients = []
+    for n in range(1, 13):
+        clients.append(server.client(text))
+        server.until(parked=n)
+        if n == 2:
+            before = resident(server)
+    assert resident(server) - before < 40000  # ten more of 8 MB
+    for client in clients:
+        client.socket.close()
+
+
+def test_bodies_of_all_together_are_bounded(serve):
+    """Room for one and a half: of two that come together one is refused, whichever it is."""
+    server = serve('--in-max', 300000)
+    text = request('/echo', method='POST', body='x' * 200000)
+    for _ in range(5):  # nothing is held for ever
+        with server.client(text[:-1]) as one, server.client(text[:-1]) as two:
+            ready, _, _ = select.select([one.socket, two.socket], [], [], PATIENCE)
+            refused, other = (one, two) if ready[0] is one.socket else (two, one)
+            status, _, body = refused.reply()
+            assert (status, json.loads(body)['error']['code']) == (503, 503)
+            other.send(text[-1:])
+            assert other.reply()[2] == b'x' * 200000
+
+
+def test_memory_stays_flat(serve):
+    server = serve('--body-max', 1000000, env=REUSING)
 
     def round_of_abuse():
         for text, _ in FAULTS:
@@ -643,7 +676,7 @@ def test_memory_stays_flat(serve):
         server.until(conns=1)
     for _ in range(3):
         round_of_abuse()
-    before = resident()
+    before = resident(server)
     for _ in range(10):
         round_of_abuse()
-    assert resident() - before < 8192
+    assert resident(server) - before < 8192
