@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/vector.h"
+
 #define CHUNK_BYTES ((size_t)64 << 10)
 
 enum kind {
@@ -280,16 +282,9 @@ uint32_t sl_ebnf_rule_new(struct sl_ebnf *e, const char *name)
         fail(e, -E2BIG);
         return 0;
     }
-    if (e->n_rules == e->cap_rules) {
-        uint32_t cap = e->cap_rules ? 2 * e->cap_rules : 64;
-        struct sl_ebnf_rule *rules = realloc(e->rules, cap * sizeof(*rules));
-
-        if (!rules) {
-            fail(e, -ENOMEM);
-            return 0;
-        }
-        e->rules = rules;
-        e->cap_rules = cap;
+    if (sl_vector_grow(&e->rules, &e->cap_rules, e->n_rules, 1) < 0) {
+        fail(e, -ENOMEM);
+        return 0;
     }
     e->rules[e->n_rules] = (struct sl_ebnf_rule){.name = name};
     return e->n_rules++;

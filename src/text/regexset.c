@@ -142,9 +142,11 @@ static uint32_t take_unicode(struct builder *b)
         size_t n = end ? (size_t)(end - b->text) - b->pos - 1 : 0;
 
         b->pos++;
-        if (n < 1 || n > 6 || !take_hex(b, n, &cp) || cp > CP_MAX)
+        if (n < 1 || n > 6 || !take_hex(b, n, &cp) || cp > CP_MAX) {
             refuse(b, -EBADMSG, "\\u{...} needs the number of a character");
-        b->pos += 1;
+            return 0;
+        }
+        b->pos++;
     } else if (!take_hex(b, 4, &cp)) {
         refuse(b, -EBADMSG, "\\u needs four hexadecimal digits");
     }

@@ -18,15 +18,18 @@
 
 #include <errno.h>
 
+#include "text/keyset.h"
 #include "text/schemarules.h"
 
 static int error_text(const struct sl_schemactx *ctx, int error)
 {
     if (error == -E2BIG)
         return sl_diag_set(ctx->diag, error,
-                           "#: the grammar would have more than %zu bytes, %u rules, or one value "
-                           "repeated more than %u times",
-                           SL_SCHEMA_TEXT_MAX, SL_EBNF_RULES_MAX, SL_EBNF_REPEAT_LIMIT);
+                           "#: the grammar would have more than %zu bytes, %u rules, one value "
+                           "repeated more than %u times, a name of more than %u bytes, or %u "
+                           "comparisons of constants would be needed",
+                           SL_SCHEMA_TEXT_MAX, SL_EBNF_RULES_MAX, SL_EBNF_REPEAT_LIMIT,
+                           SL_KEYSET_KEY_BYTES_MAX, SL_SCHEMA_COMPARED_MAX);
     if (error == -ENOTSUP)
         return sl_diag_set(ctx->diag, error, "#: there is no finite value that satisfies it");
     return sl_diag_set(ctx->diag, error, "#: no memory");
@@ -46,24 +49,28 @@ static int make(struct sl_schemactx *ctx, struct sl_strbuf *out)
     rule = sl_schemarules_set(ctx, &item, 1, SL_SHAPE_ALL);
     sl_ebnf_rule_set(&ctx->e, root, sl_ebnf_ref(&ctx->e, rule));
     r = sl_schemarules_make_all(ctx);
-    if (r < 0 && !ctx->e.error)
-        return r;
-    r = sl_ebnf_print(&ctx->e, root, SL_SCHEMA_TEXT_MAX, out);
-    return r < 0 ? error_text(ctx, r) : 0;
+    if (r < 0 && r != -ENOMEM && !ctx->e.error)
+        return r; /* with its text */
+    if (r == 0)
+        r = sl_ebnf_print(&ctx->e, root, SL_SCHEMA_TEXT_MAX, out);
+    return r < 0 ? error_text(ctx, ctx->e.error ? ctx->e.error : r) : 0;
 }
 
 int sl_schema_compile(const struct sl_json *schema, uint32_t flags, struct sl_strbuf *out,
                       struct sl_diag *diag)
 {
     struct sl_schemactx ctx = {.root = schema, .flags = flags, .diag = diag};
-    size_t len = out->len;
+    const size_t len = out->len;
+    const int error = out->error;
     int r;
 
     if (flags & ~(uint32_t)SL_SCHEMA_CLOSED)
         return sl_diag_set(diag, -EINVAL, "unknown flags");
     r = make(&ctx, out);
-    if (r < 0 && out->ptr)
+    if (r < 0) {
         sl_strbuf_cut(out, len);
+        out->error = error;
+    }
     sl_schemarules_done(&ctx);
     sl_ebnf_done(&ctx.e);
     return r;

@@ -36,6 +36,7 @@
 
 #define SL_SCHEMA_TEXT_MAX   ((size_t)1 << 20) /* bytes of GBNF */
 #define SL_SCHEMA_STEPS_MAX  100000u           /* schemas looked at, references followed */
+#define SL_SCHEMA_COMPARED_MAX (1u << 24)      /* values compared with constants */
 
 enum {
     /* Objects with properties but without additionalProperties have no other members:

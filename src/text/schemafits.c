@@ -1,7 +1,8 @@
 /* Values against shapes, as far as that is needed: for enumerations and for oneOf. */
+#include <errno.h>
 #include <string.h>
 
-#include "base/codepoint.h"
+#include "text/schema.h"
 #include "text/schemashape.h"
 
 uint32_t sl_shape_type_of(const struct sl_json *value)
@@ -35,7 +36,7 @@ static bool equal_numbers(const struct sl_json *a, const struct sl_json *b)
 }
 
 /* Recursion ends: the parser bounds the depth of its trees. */
-bool sl_shape_equal(const struct sl_json *a, const struct sl_json *b)
+bool sl_shape_equal(struct sl_schemactx *ctx, const struct sl_json *a, const struct sl_json *b)
 {
     const uint32_t numeric = SL_SHAPE_INTEGER | SL_SHAPE_FRACTION;
     uint32_t type = sl_shape_type_of(a), other = sl_shape_type_of(b);
@@ -45,6 +46,10 @@ bool sl_shape_equal(const struct sl_json *a, const struct sl_json *b)
     size_t len = 0, len_b = 0;
     bool x = false, y = true;
 
+    if (++ctx->n_compared > SL_SCHEMA_COMPARED_MAX && !ctx->e.error)
+        ctx->e.error = -E2BIG;
+    if (ctx->e.error)
+        return false;
     if (type & numeric)
         return (other & numeric) && equal_numbers(a, b);
     if (type != other || sl_json_n_items(a) != sl_json_n_items(b))
@@ -57,14 +62,14 @@ bool sl_shape_equal(const struct sl_json *a, const struct sl_json *b)
         return len == len_b && memcmp(text, text_b, len) == 0;
     case SL_SHAPE_ARRAY:
         for (size_t i = 0; i < sl_json_n_items(a); i++)
-            if (!sl_shape_equal(sl_json_item(a, i), sl_json_item(b, i)))
+            if (!sl_shape_equal(ctx, sl_json_item(a, i), sl_json_item(b, i)))
                 return false;
         return true;
     case SL_SHAPE_OBJECT:
         while (sl_json_next(a, &iter, &key, &item)) {
             const struct sl_json *match = sl_json_find(b, key);
 
-            if (!match || !sl_shape_equal(item, match))
+            if (!match || !sl_shape_equal(ctx, item, match))
                 return false;
         }
         return true;
@@ -82,10 +87,11 @@ const struct sl_json *sl_shape_enum(const struct sl_shape *shape, uint32_t i, si
     return shape->enum_is_const[i] ? shape->enums[i] : sl_json_item(shape->enums[i], k);
 }
 
-static bool is_listed(const struct sl_shape *shape, uint32_t i, const struct sl_json *value)
+static bool is_listed(struct sl_schemactx *ctx, const struct sl_shape *shape, uint32_t i,
+                      const struct sl_json *value)
 {
     for (size_t k = 0; k < sl_shape_n_enum(shape, i); k++)
-        if (sl_shape_equal(sl_shape_enum(shape, i, k), value))
+        if (sl_shape_equal(ctx, sl_shape_enum(shape, i, k), value))
             return true;
     return false;
 }
@@ -100,14 +106,15 @@ static bool fits_length(const struct sl_shape *shape, const struct sl_json *valu
     return n >= shape->min_len && n <= shape->max_len;
 }
 
-int sl_shape_fits(const struct sl_shape *shape, const struct sl_json *value)
+int sl_shape_fits(struct sl_schemactx *ctx, const struct sl_shape *shape,
+                  const struct sl_json *value, uint32_t n_known)
 {
     uint32_t type = sl_shape_type_of(value);
 
     if (!(shape->types & type))
         return 0;
-    for (uint32_t i = 0; i < shape->n_enums; i++)
-        if (!is_listed(shape, i, value))
+    for (uint32_t i = n_known; i < shape->n_enums; i++)
+        if (!is_listed(ctx, shape, i, value))
             return 0;
     if ((type & (SL_SHAPE_INTEGER | SL_SHAPE_FRACTION)) &&
         !sl_schemanumber_holds(&shape->number, value))

@@ -13,6 +13,7 @@
 
 #include "text/keyset.h"
 #include "text/schema.h"
+#include "text/vector.h"
 
 #define NONE UINT32_MAX
 
@@ -79,6 +80,8 @@ uint32_t sl_schemaobject_member(struct sl_schemactx *ctx, const struct sl_shape 
         } else {
             place = sl_schemaplace_key(ctx, item->place, name);
             found = only_pattern(item->node, &name);
+            if (found && key) /* whether it matches is not known */
+                continue;
             if (found)
                 place = sl_schemaplace_key(
                     ctx, sl_schemaplace_key(ctx, item->place, "patternProperties"), name);
@@ -114,19 +117,16 @@ static int add_member(struct object *o, const char *key)
     struct sl_schemaitem items[SL_SHAPE_ITEMS_MAX];
     bool named = false, required = sl_schemaobject_requires(o->shape, key);
     uint32_t n;
+    int r;
 
-    o->ctx->n_steps++;
-    if (o->n == SL_EBNF_RULES_MAX || o->ctx->n_steps > SL_SCHEMA_STEPS_MAX)
-        return -E2BIG;
-    if (o->n == o->cap) {
-        uint32_t cap = o->cap ? 2 * o->cap : 16;
-        struct member *members = realloc(o->members, cap * sizeof(*members));
-
-        if (!members)
-            return -ENOMEM;
-        o->members = members;
-        o->cap = cap;
-    }
+    r = sl_shape_steps(o->ctx, o->shape->items[0].place,
+                       1 + (uint32_t)(o->shape->n_required / 256));
+    if (r < 0)
+        return r;
+    if (o->n == SL_EBNF_RULES_MAX)
+        return o->ctx->e.error = -E2BIG;
+    if (sl_vector_grow(&o->members, &o->cap, o->n, 1) < 0)
+        return -ENOMEM;
     n = sl_schemaobject_member(o->ctx, o->shape, key, items, &named);
     o->members[o->n++] = (struct member){
         key, required, sl_schemarules_set(o->ctx, items, n, SL_SHAPE_ALL)};
@@ -380,7 +380,7 @@ static int make_states(struct object *o, uint32_t *ret_rule)
     size_t n_states;
 
     if (o->n >= SL_EBNF_RULES_MAX / (o->most + 1))
-        return -E2BIG;
+        return o->ctx->e.error = -E2BIG;
     n_states = (size_t)(o->n + 1) * (o->most + 1);
     o->states = malloc(n_states * sizeof(*o->states));
     if (!o->states)
@@ -416,11 +416,8 @@ int sl_schemaobject_make(struct sl_schemactx *ctx, const struct sl_shape *shape,
         r = make_states(&o, &rule);
     free(o.members);
     free(o.states);
-    if (r < 0) {
-        if (r == -E2BIG && !ctx->e.error)
-            ctx->e.error = r;
+    if (r < 0)
         return r;
-    }
     seq = sl_ebnf_seq(&ctx->e);
     add_ref(&o, seq, rule);
     *ret_expr = sl_ebnfjson_wrap(&ctx->json, &ctx->e, "{", seq, "}");

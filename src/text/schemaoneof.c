@@ -21,9 +21,8 @@ static bool constants_apart(struct sl_schemactx *ctx, const struct sl_shape *a,
 {
     if (a->n_enums == 0)
         return false;
-    ctx->n_steps += (uint32_t)(sl_shape_n_enum(a, 0) / 16);
-    for (size_t k = 0; k < sl_shape_n_enum(a, 0); k++)
-        if (sl_shape_fits(b, sl_shape_enum(a, 0, k)) != 0)
+    for (size_t k = 0; k < sl_shape_n_enum(a, 0) && !ctx->e.error; k++)
+        if (sl_shape_fits(ctx, b, sl_shape_enum(a, 0, k), 0) != 0)
             return false;
     return true;
 }
@@ -78,7 +77,7 @@ static int apart(struct sl_schemactx *ctx, const struct sl_shape *a, const struc
     int r;
 
     if (common == 0 || constants_apart(ctx, a, b) || constants_apart(ctx, b, a))
-        return 1;
+        return ctx->e.error ? ctx->e.error : 1;
     if (common != SL_SHAPE_OBJECT)
         return 0;
     r = objects_apart(ctx, a, b, depth);

@@ -173,10 +173,15 @@ static struct node *parse_atom(struct parser *p)
 static struct node *parse_item(struct parser *p)
 {
     struct node *atom, *repeat;
-    uint32_t min = 1, max = 1;
+    const size_t start = p->pos;
+    uint32_t min, max;
 
-    if (at(p, '*') || at(p, '+') || at(p, '?'))
+    if (at(p, '*') || at(p, '+') || at(p, '?') || take_counts(p, &min, &max)) {
+        p->pos = start;
         refuse(p, -EBADMSG, "nothing to repeat");
+        return &p->empty;
+    }
+    min = max = 1;
     atom = parse_atom(p);
     if (take(p, "*")) {
         min = 0;
@@ -191,8 +196,6 @@ static struct node *parse_item(struct parser *p)
     (void)take(p, "?"); /* lazy: matches the same strings */
     if (min > max)
         refuse(p, -EBADMSG, "the numbers of {m,n} are out of order");
-    if (at(p, '*') || at(p, '+') || at(p, '?'))
-        refuse(p, -EBADMSG, "nothing to repeat");
     if (!p->error && (atom->kind == START || atom->kind == END))
         refuse(p, -ENOTSUP, "a repeated anchor");
     repeat = node_new(p, REPEAT);
@@ -392,7 +395,7 @@ static bool narrow(struct node *node, uint32_t lo, uint32_t hi)
         uint32_t each = node->first->min_len, min, max;
 
         if (node->max == 1) {
-            node->min = lo > 0;
+            node->min = lo > 0 ? 1 : node->min;
             return narrow(node->first, lo, hi);
         }
         if (each == 0 || node->first->max_len != each)

@@ -16,6 +16,7 @@
 #include "text/schema.h"
 #include "text/schemaref.h"
 #include "text/schemaregex.h"
+#include "text/vector.h"
 
 #define DEPTH_MAX    24u  /* choices within choices */
 #define BRANCHES_MAX 256u /* of a oneOf */
@@ -57,16 +58,9 @@ static bool is_same(const struct sl_schemaset *a, const struct sl_schemaset *b)
 
 static uint32_t add_set(struct sl_schemactx *ctx, struct sl_schemaset set)
 {
-    if (ctx->n_sets == ctx->cap_sets) {
-        uint32_t cap = ctx->cap_sets ? 2 * ctx->cap_sets : 32;
-        struct sl_schemaset *sets = realloc(ctx->sets, cap * sizeof(*sets));
-
-        if (!sets) {
-            ctx->e.error = -ENOMEM;
-            return 0;
-        }
-        ctx->sets = sets;
-        ctx->cap_sets = cap;
+    if (sl_vector_grow(&ctx->sets, &ctx->cap_sets, ctx->n_sets, 1) < 0) {
+        ctx->e.error = -ENOMEM;
+        return 0;
     }
     set.rule = sl_ebnf_rule_new(&ctx->e, NULL);
     ctx->sets[ctx->n_sets++] = set;
@@ -215,9 +209,9 @@ static uint32_t implied_types(const struct sl_shape *shape)
 static int make_constants(struct sl_schemactx *ctx, const struct sl_shape *shape,
                           struct sl_ebnf_expr *alt)
 {
-    for (size_t k = 0; k < sl_shape_n_enum(shape, 0); k++) {
+    for (size_t k = 0; k < sl_shape_n_enum(shape, 0) && !ctx->e.error; k++) {
         const struct sl_json *value = sl_shape_enum(shape, 0, k);
-        int fits = sl_shape_fits(shape, value);
+        int fits = sl_shape_fits(ctx, shape, value, 1);
 
         if (fits < 0 && shape->blocked & sl_shape_type_of(value))
             return sl_diag_set(ctx->diag, -ENOTSUP, "%s", shape->blocked_why);

@@ -163,7 +163,8 @@ static int merge_multiple(const struct merge *m)
 {
     if (!is_number(m->value))
         return fail_type(m, "a number");
-    if (m->shape->number.multiple_of && !sl_shape_equal(m->shape->number.multiple_of, m->value))
+    if (m->shape->number.multiple_of &&
+        !sl_shape_equal(m->ctx, m->shape->number.multiple_of, m->value))
         return block(m, "two different values of multipleOf are not supported");
     m->shape->number.multiple_of = m->value;
     m->shape->number_place = m->place;
@@ -331,6 +332,7 @@ static int merge_keyword(struct sl_schemactx *ctx, struct sl_shape *shape, uint3
     for (size_t i = 0; i < sizeof(keywords) / sizeof(keywords[0]); i++) {
         const struct keyword *k = &keywords[i];
         struct merge m = {ctx, shape, i_item, k->name, value, NULL, k->types};
+        int r;
 
         if (strcmp(k->name, name) != 0)
             continue;
@@ -338,7 +340,12 @@ static int merge_keyword(struct sl_schemactx *ctx, struct sl_shape *shape, uint3
         shape->mentioned |= k->types;
         if (k->merge == merge_pattern) /* a format that is a remark mentions nothing */
             m.types = SL_SHAPE_STRING;
-        return ctx->e.error ? ctx->e.error : k->merge(&m);
+        if (ctx->e.error)
+            return ctx->e.error;
+        r = sl_json_is(value, SL_JSON_ARRAY)
+                ? sl_shape_steps(ctx, m.place, (uint32_t)(sl_json_n_items(value) / 32))
+                : 0;
+        return r < 0 ? r : k->merge(&m);
     }
     return 0;
 }
@@ -378,18 +385,27 @@ static int follow(struct sl_schemactx *ctx, struct sl_shape *shape,
     return r;
 }
 
+int sl_shape_steps(struct sl_schemactx *ctx, const struct sl_schemaplace *place, uint32_t n)
+{
+    ctx->n_steps += n;
+    if (ctx->n_steps > SL_SCHEMA_STEPS_MAX)
+        return sl_schemaplace_fail(ctx, place, -E2BIG,
+                                   "more than %u schemas to look at, references followed",
+                                   SL_SCHEMA_STEPS_MAX);
+    return 0;
+}
+
 static int add_item(struct sl_schemactx *ctx, struct sl_shape *shape,
                     const struct sl_schemaitem *item)
 {
+    int r = sl_shape_steps(ctx, item->place, 1 + (uint32_t)(sl_json_n_items(item->node) / 32));
+
+    if (r < 0)
+        return r;
     if (shape->n_items == SL_SHAPE_ITEMS_MAX)
         return sl_schemaplace_fail(ctx, item->place, -E2BIG,
                                    "more than %u schemas have to hold for one value",
                                    SL_SHAPE_ITEMS_MAX);
-    ctx->n_steps += 1 + (uint32_t)(sl_json_n_items(item->node) / 32);
-    if (ctx->n_steps > SL_SCHEMA_STEPS_MAX)
-        return sl_schemaplace_fail(ctx, item->place, -E2BIG,
-                                   "more than %u schemas to look at, references followed",
-                                   SL_SCHEMA_STEPS_MAX);
     shape->items[shape->n_items] = *item;
     shape->items[shape->n_items++].flags |= SL_SCHEMAITEM_EXPANDED;
     return 0;

@@ -87,7 +87,8 @@ struct sl_schemactx {
     uint32_t flags; /* SL_SCHEMA_* */
     struct sl_ebnf e;
     struct sl_ebnfjson json;
-    uint32_t n_steps; /* work so far, bounded by SL_SCHEMA_STEPS_MAX */
+    uint32_t n_steps;    /* work so far, bounded by SL_SCHEMA_STEPS_MAX */
+    uint32_t n_compared; /* values, bounded by SL_SCHEMA_COMPARED_MAX */
     struct sl_schemaset *sets; /* schemarules.c's */
     uint32_t n_sets, cap_sets;
     struct sl_diag *diag;
@@ -113,8 +114,12 @@ int sl_schemaplace_fail(const struct sl_schemactx *ctx, const struct sl_schemapl
 int sl_shape_make(struct sl_schemactx *ctx, const struct sl_schemaitem *items, uint32_t n,
                   struct sl_shape *shape);
 
-/* Whether both are the same JSON value; 1 and 1.0 are. */
-bool sl_shape_equal(const struct sl_json *a, const struct sl_json *b);
+/* Count n steps more; -E2BIG with the place when these are too many. */
+int sl_shape_steps(struct sl_schemactx *ctx, const struct sl_schemaplace *place, uint32_t n);
+
+/* Whether both are the same JSON value; 1 and 1.0 are. False, and an error in ctx->e, when
+ * too many have been compared. */
+bool sl_shape_equal(struct sl_schemactx *ctx, const struct sl_json *a, const struct sl_json *b);
 /* The type bit of a value. */
 uint32_t sl_shape_type_of(const struct sl_json *value);
 /* Number of alternatives of enumeration i, and each. */
@@ -123,6 +128,8 @@ const struct sl_json *sl_shape_enum(const struct sl_shape *shape, uint32_t i, si
 
 /*
  * Whether a value fits the shape, as far as its enumerations, types, bounds of numbers
- * and lengths tell: 0 no, 1 yes, -1 when other keywords would have to be looked at.
+ * and lengths tell: 0 no, 1 yes, -1 when other keywords would have to be looked at. The
+ * first n_known enumerations are known to have it. Errors as of sl_shape_equal.
  */
-int sl_shape_fits(const struct sl_shape *shape, const struct sl_json *value);
+int sl_shape_fits(struct sl_schemactx *ctx, const struct sl_shape *shape,
+                  const struct sl_json *value, uint32_t n_known);

@@ -1,12 +1,13 @@
 /*
  * Compiles schemas for test_schema.py. Each line of stdin is a JSON object: "schema" as
- * JSON text, and "closed". Each line of stdout is {"gbnf"} or {"code", "error"}. A line
- * {"any_object": true} gives the grammar of any object.
+ * JSON text, and "closed". Each line of stdout is {"gbnf"}, which grammar.c takes, or {"code",
+ * "error"}. A line {"any_object": true} gives the grammar of any object.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/jsonwriter.h"
+#include "text/grammar.h"
 #include "text/schema.h"
 
 static int compile(const struct sl_json *job, struct sl_strbuf *out, struct sl_diag *diag)
@@ -33,7 +34,12 @@ static int answer(const struct sl_json *job)
     struct sl_strbuf out = {0};
     struct sl_jsonwriter w;
     struct sl_diag diag = {""};
+    struct sl_grammar *grammar = NULL;
     int r = compile(job, &out, &diag);
+
+    if (r == 0)
+        r = sl_grammar_new(&grammar, out.ptr, out.len, &diag);
+    sl_grammar_free(grammar);
 
     sl_jsonwriter_init(&w, stdout, 0);
     sl_jsonwriter_begin_object(&w);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/matcher.h"
 #include "text/schema.h"
 
 static int compile(const char *schema, uint32_t flags, struct sl_strbuf *out, struct sl_diag *diag)
@@ -71,6 +72,38 @@ static void test_recursion_makes_few_rules(void **state)
                  0, " ::= \"[\" ws (r15 ");
 }
 
+/* Whether the grammar of a schema, read by our own matcher, takes a text. */
+static void assert_takes(const char *schema, const char *json, bool want)
+{
+    struct sl_strbuf out = {0};
+    struct sl_diag diag = {""};
+    struct sl_grammar *grammar = NULL;
+    struct sl_matcher *matcher = NULL;
+    int r;
+
+    if (compile(schema, 0, &out, &diag) < 0 ||
+        sl_grammar_new(&grammar, out.ptr, out.len, &diag) < 0)
+        fail_msg("%s: %s", diag.text, schema);
+    assert_int_equal(sl_matcher_new(&matcher, grammar), 0);
+    r = sl_matcher_accept(matcher, json, strlen(json));
+    if ((r == 1 && sl_matcher_is_done(matcher)) != want)
+        fail_msg("%s %s\n%s", want ? "does not take" : "takes", json, out.ptr);
+    sl_matcher_free(matcher);
+    sl_grammar_free(grammar);
+    sl_strbuf_done(&out);
+}
+
+/* A length does not loosen a repetition that must be there once. */
+static void test_narrowed_once(void **state)
+{
+    const char *schema = "{\"type\":\"string\",\"pattern\":\"^(ab*){1}$\",\"maxLength\":3}";
+
+    assert_takes(schema, "\"a\"", true);
+    assert_takes(schema, "\"abb\"", true);
+    assert_takes(schema, "\"abbb\"", false);
+    assert_takes(schema, "\"\"", false);
+}
+
 static void assert_refused(const char *schema, int code, const char *text)
 {
     struct sl_strbuf out = {0};
@@ -92,6 +125,26 @@ static void test_errors(void **state)
     assert_refused("{\"items\":[1]}", -EBADMSG, "#/items/0: a schema is an object");
     assert_refused("false", -ENOTSUP, "#: there is no finite value");
     assert_refused("{\"type\":\"string\",\"minLength\":5000000}", -ENOTSUP, "#/minLength: ");
+}
+
+static void test_pattern_errors(void **state)
+{
+    const int bad = -EBADMSG;
+
+    assert_refused("{\"pattern\":\"[\\\\u{\"}", bad, "\\u{...} needs the number");
+    assert_refused("{\"pattern\":\"\\\\u{110000}\"}", bad, "\\u{...} needs the number");
+    assert_refused("{\"pattern\":\"a{2}{3}\"}", bad, "at byte 4: nothing to repeat");
+    assert_refused("{\"pattern\":\"a**\"}", bad, "nothing to repeat");
+    assert_refused("{\"pattern\":\"a|{1,2}\"}", bad, "nothing to repeat");
+}
+
+/* A member need not match the other branch's pattern, and may then be anything. */
+static void test_patterns_do_not_exclude(void **state)
+{
+    assert_refused("{\"oneOf\":[{\"type\":\"object\",\"required\":[\"kind\"],"
+                   "\"properties\":{\"kind\":{\"const\":\"a\"}}},"
+                   "{\"type\":\"object\",\"patternProperties\":{\"^x\":{\"type\":\"number\"}}}]}",
+                   -ENOTSUP, "may both be satisfied");
 }
 
 static void test_flags(void **state)
@@ -144,6 +197,39 @@ static void test_limits(void **state)
     free(text);
 }
 
+/* Small schemas that would keep us busy for minutes. */
+static void test_work_is_bounded(void **state)
+{
+    struct sl_strbuf text = {0};
+    char *start, *all;
+
+    /* a long list of types, looked at again for each member */
+    start = many("{\"$defs\":{\"a\":{\"type\":[", "\"string\"", 100000, "]}},\"properties\":{");
+    all = many(start, "\"k@\":{\"allOf\":[{\"$ref\":\"#/$defs/a\"}],\"minLength\":@}", 2000, "}}");
+    assert_refused(all, -E2BIG, "schemas to look at");
+    free(start);
+    free(all);
+
+    /* constants of which none fits, again for each member: not each against all */
+    start = many("{\"$defs\":{\"a\":{\"enum\":[", "@", 4096, "]}},\"properties\":{");
+    all = many(start, "\"k@\":{\"allOf\":[{\"$ref\":\"#/$defs/a\"}],\"minimum\":9999@}", 500, "}}");
+    assert_takes(all, "{\"k499\":0}", false);
+    free(start);
+    free(all);
+
+    /* branches with many constants, each pair of which is compared */
+    sl_strbuf_add_str(&text, "{\"oneOf\":[");
+    for (int i = 0; i < 60; i++) {
+        sl_strbuf_add_fmt(&text, "%s{\"enum\":[\"%d", i ? "," : "", i);
+        for (int k = 1; k < 1000; k++)
+            sl_strbuf_add_fmt(&text, "\",\"%d.%d", i, k);
+        sl_strbuf_add_str(&text, "\"]}");
+    }
+    sl_strbuf_add_str(&text, "]}");
+    assert_refused(text.ptr, -E2BIG, "comparisons of constants");
+    sl_strbuf_done(&text);
+}
+
 static void test_large_schema(void **state)
 {
     char *text = many("{\"properties\":{", "\"property_@\":{\"type\":\"string\"}", 500,
@@ -179,9 +265,13 @@ int main(void)
         cmocka_unit_test(test_rules),
         cmocka_unit_test(test_objects),
         cmocka_unit_test(test_recursion_makes_few_rules),
+        cmocka_unit_test(test_narrowed_once),
         cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_pattern_errors),
+        cmocka_unit_test(test_patterns_do_not_exclude),
         cmocka_unit_test(test_flags),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_work_is_bounded),
         cmocka_unit_test(test_large_schema),
         cmocka_unit_test(test_long_chain),
     };
