@@ -203,7 +203,7 @@ static int parse_sequence(struct sl_gbnfscan *p, uint32_t *ret_node)
 
 static int parse_choice(struct sl_gbnfscan *p, uint32_t *ret_node)
 {
-    uint32_t choice, sequence = SL_GBNF_NONE;
+    uint32_t choice = SL_GBNF_NONE, sequence = SL_GBNF_NONE;
     int r;
 
     r = sl_gbnfscan_node(p, SL_GBNF_CHOICE, 0, 0, &choice);

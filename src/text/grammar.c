@@ -83,8 +83,8 @@ static int build_rtn(struct sl_grammar *grammar, const struct sl_gbnf *gbnf, con
                         "is left-recursive: it can begin with itself, before anything is read; "
                         "use a repetition, as in sum ::= term (\"+\" term)*", diag);
     else if (r == -E2BIG)
-        (void)sl_diag_set(diag, r, "the grammar is too large: more than %u transitions",
-                          SL_RTN_STEPS_MAX);
+        (void)sl_diag_set(diag, r, "the grammar is too large: more than %u transitions, or "
+                          "too many parts in a row that may be empty", SL_RTN_STEPS_MAX);
     free(nullable);
     sl_nfa_done(&nfa);
     return r;

@@ -26,9 +26,9 @@ int sl_grammar_new(struct sl_grammar **ret_grammar, const char *text, size_t len
                    struct sl_diag *diag);
 void sl_grammar_free(struct sl_grammar *grammar);
 
-/* Tokens that the grammar names: text with its angle brackets, or "" and an id. */
+/* Tokens that the grammar names, as <text> or by number as <[5]>. */
 struct sl_grammar_token {
-    const char *text; /* owned by the grammar, terminated */
+    const char *text; /* with its brackets; owned by the grammar, terminated */
     int32_t id;       /* -1: by its text */
 };
 uint32_t sl_grammar_n_tokens(const struct sl_grammar *grammar);

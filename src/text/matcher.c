@@ -121,10 +121,16 @@ static int grow_slots(uint32_t **slots, uint32_t *n_slots)
     return 0;
 }
 
+/* Slot by slot: after one large step the table has far more than most steps need. */
 static void clear_items(struct items *items)
 {
-    if (items->n)
-        memset(items->slots, 0, items->n_slots * sizeof(*items->slots));
+    for (uint32_t k = 0; k < items->n; k++) {
+        uint32_t i = hash_items(&items->at[k], 1, 0) & (items->n_slots - 1);
+
+        while (items->slots[i] != k + 1)
+            i = (i + 1) & (items->n_slots - 1);
+        items->slots[i] = 0;
+    }
     items->n = 0;
 }
 

@@ -24,6 +24,7 @@
 #include "text/vector.h"
 
 #define NONE UINT32_MAX
+#define SEARCHED_MAX (1u << 25) /* nodes met in all searches together; some 0.2 s */
 
 struct builder {
     struct sl_rtn *rtn;
@@ -34,7 +35,7 @@ struct builder {
     uint32_t *node_of;  /* of each point */
     uint32_t *seen;     /* of each node: 1 + the last point whose search met it */
     uint32_t *todo;     /* nodes to search */
-    uint32_t n_todo;
+    uint32_t n_todo, n_searched;
     uint32_t *rank;     /* of each rule of the NFA; NONE if nothing calls it */
     uint32_t *reached;  /* rules of the NFA that are called */
     uint32_t n_reached;
@@ -75,6 +76,8 @@ static int push(struct builder *b, uint32_t node, uint32_t point)
     if (b->seen[node] == point + 1)
         return 0;
     b->seen[node] = point + 1;
+    if (++b->n_searched > SEARCHED_MAX)
+        return -E2BIG;
     if (sl_vector_grow(&b->todo, &b->todo_cap, b->n_todo, 1) < 0)
         return -ENOMEM;
     b->todo[b->n_todo++] = node;

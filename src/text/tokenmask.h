@@ -28,8 +28,8 @@ void sl_tokenmask_free(struct sl_tokenmask *mask);
  * those that end it: bit id % 64 of word id / 64. Any other token that the grammar names is
  * allowed where it names it and nowhere else; special tokens it does not name never are.
  * ret_bits is borrowed until the next call. Returns how many there are (0 only if the
- * vocabulary has no tokens for what the grammar wants), -E2BIG (the grammar is too
- * ambiguous), -ENOMEM.
+ * vocabulary has no tokens for what the grammar wants, or that is a rule nested deeper than
+ * matcher.h allows), -E2BIG (the grammar is too ambiguous), -ENOMEM.
  */
 int64_t sl_tokenmask_fill(struct sl_tokenmask *mask, const uint64_t **ret_bits);
 

@@ -8,10 +8,6 @@
 
 #include <assert.h>
 
-struct piece {
-    uint32_t lo, hi;
-};
-
 static uint32_t length(uint32_t cp)
 {
     return cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;

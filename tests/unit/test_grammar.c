@@ -268,6 +268,9 @@ static void test_large(void **state)
                 "\"x\"{100000} \"y\"{100000} \"z\"{100000} [a]{100000} [b]{100000} [c]{100000} "
                 "[d]{100000} [e]{100000} [f]{100000}", -E2BIG, "too large");
     check_error("root ::= x{100000}\nx ::= \"a\"?", -E2BIG, "too large");
+    /* from each x the way leads through all that is empty: not 3e10 steps */
+    check_error("root ::= \"x\"{0,100000} \"\"{0,100000} \"\"{0,100000} \"\"{0,100000}", -E2BIG,
+                "too many parts in a row that may be empty");
 }
 
 /* Groups within groups: bounded, told with the place. */

@@ -193,6 +193,25 @@ static void test_named(void **state)
     close_world(&w);
 }
 
+/* An ending token that the grammar names is read where it stands, and still ends the text. */
+static void test_named_end(void **state)
+{
+    const uint64_t *bits;
+    struct world w;
+
+    open_world(&w, "root ::= \"a\" <|im_end|> | \"c\"");
+    assert_int_equal(sl_tokenmask_accept(w.mask, SMALL_IM_END), 0);
+    assert_int_equal(accept_text(&w, "a"), 1);
+    assert_int_equal(sl_tokenmask_fill(w.mask, &bits), 1);
+    assert_true(has_bit(bits, SMALL_IM_END));
+    assert_int_equal(sl_tokenmask_accept(w.mask, SMALL_ENDOFTEXT), 0);
+    assert_int_equal(sl_tokenmask_accept(w.mask, SMALL_IM_END), 1);
+    assert_true(sl_tokenmask_is_done(w.mask));
+    assert_int_equal(sl_tokenmask_fill(w.mask, &bits), 2);
+    assert_int_equal(sl_tokenmask_accept(w.mask, SMALL_IM_END), 1);
+    close_world(&w);
+}
+
 static void test_bad_tokens(void **state)
 {
     static const char *const grammars[] = {"root ::= <nothing>", "root ::= <[999999]>",
@@ -257,7 +276,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_brute_force),   cmocka_unit_test(test_special),
-        cmocka_unit_test(test_named),         cmocka_unit_test(test_bad_tokens),
+        cmocka_unit_test(test_named),         cmocka_unit_test(test_named_end),
+        cmocka_unit_test(test_bad_tokens),
         cmocka_unit_test(test_spanning),      cmocka_unit_test(test_cache),
     };
 
