@@ -40,7 +40,7 @@ struct sl_http_opts {
     uint32_t ahead_max_bytes; /* what a client may send before its answer is there, 64 KiB */
     uint32_t out_max_bytes; /* of a stream that its client has not taken yet, 1 MiB */
     uint32_t idle_ms;       /* without a request, 60 000 */
-    uint32_t head_ms;       /* from a head's first byte (the first: from the connection), 10 000 */
+    uint32_t head_ms;       /* from a head's first byte, or from the connection until it, 10 000 */
     uint32_t body_ms;       /* from the head's end to the body's, 60 000 */
     uint32_t stall_ms;      /* in which a client must take 4 KiB, or all that waits, 30 000 */
     uint32_t linger_ms;     /* for a refused client to take its answer, 2 000 */

@@ -104,10 +104,10 @@ static void add_head(struct sl_httpconn *conn, struct sl_exchange_out *out)
     (void)evhttp_add_header(fields, "Server", "sluice");
     if (out->type)
         (void)evhttp_add_header(fields, "Content-Type", out->type);
-    if (conn->origin) {
+    if (conn->origin)
         (void)evhttp_add_header(fields, "Access-Control-Allow-Origin", conn->origin);
+    if (conn->server->opts.n_origins) /* where it was missing or refused too */
         (void)evhttp_add_header(fields, "Vary", "Origin");
-    }
     if (conn->server->is_draining || conn->head.is_http10)
         (void)evhttp_add_header(fields, "Connection", "close");
     add_fields(fields, out->headers);

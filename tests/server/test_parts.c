@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "server/auth.h"
@@ -100,6 +101,12 @@ static void test_key_file(void **state)
         if (cases[i].r == 0) {
             assert_true(sl_auth_is_allowed(auth, NULL, "one"));
             assert_false(is_open); /* mkstemp's mode */
+        }
+        if (cases[i].r == 0) {
+            assert_int_equal(fchmod(fd, 0640), 0);
+            assert_int_equal(sl_auth_add_file(auth, path, &is_open, &diag), 0);
+            assert_true(is_open);
+            assert_int_equal(fchmod(fd, 0600), 0);
         }
         sl_auth_free(auth);
     }
