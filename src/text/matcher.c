@@ -2,9 +2,9 @@
  * The text read so far may have been read in several ways. Each way stands at a point of
  * the automaton (rtn.h) with a stack of points to return to; ways at the same point are
  * one item with a set of stacks (stackset.h). A state is the sorted list of the items that
- * can read something, and whether the text may end. Equal lists are one state, found again
- * by hash, and the step from a state by a symbol is computed once: as generation goes on a
- * matcher becomes a table. Symbols on the same edges of the automaton are one class.
+ * can read something, and whether the text may end. Equal lists are one state (statetable.h),
+ * and the step from a state by a symbol is computed once: as generation goes on a matcher
+ * becomes a table. Symbols on the same edges of the automaton are one class.
  *
  * A step:
  *   1. every item goes along the edges that carry the symbol
@@ -28,40 +28,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/itemset.h"
 #include "text/rtn.h"
 #include "text/stackset.h"
+#include "text/statetable.h"
 #include "text/vector.h"
 
-#define FIRST 2u                 /* number of the first state; 0 unknown, 1 dead */
-#define STEPS_MAX (1u << 22)     /* places in the table of steps */
-#define ITEMS_MAX (1u << 21)
-#define WORK_MAX (1u << 23)      /* looks at edges, calls, frames, per call; 10 ns each */
+#define WORK_MAX (1u << 23) /* looks at edges, calls, frames, per call; 10 ns each */
 #define NONE UINT32_MAX
 
 _Static_assert(SL_MATCHER_TOKEN == SL_NFA_TOKEN, "same symbols");
-
-struct item {
-    uint32_t point, set;
-};
+_Static_assert(SL_MATCHER_DEAD < SL_STATETABLE_FIRST, "no state of the table");
 
 /* A call of a rule with these stacks. */
 struct entry {
     uint32_t set;
     uint32_t next; /* call of the same rule, or NONE */
-};
-
-struct state {
-    uint32_t item, n; /* first in items, and how many */
-    uint32_t hash;
-    bool is_done;
-};
-
-/* Items without repetition, in order of coming. */
-struct items {
-    struct item *at;
-    uint32_t n, cap;
-    uint32_t *slots; /* hash table of index + 1 */
-    uint32_t n_slots;
 };
 
 struct sl_matcher {
@@ -70,16 +52,10 @@ struct sl_matcher {
     uint32_t present; /* state */
     uint64_t generation;
     struct sl_stackset sets;
-    /* states; the first FIRST are not used */
-    struct state *states;
-    struct item *items;
-    uint32_t *steps;
-    uint32_t *slots; /* hash table of state numbers */
-    uint32_t n_states, n_items, n_slots;
-    uint32_t states_cap, items_cap, steps_cap;
+    struct sl_statetable table;
     /* scratch of a step */
-    struct items reached; /* 1 and 2 */
-    struct item *out;
+    struct sl_itemset reached; /* 1 and 2 */
+    struct sl_item *out;
     uint32_t n_out, out_cap;
     struct entry *entries;
     uint32_t n_entries, entries_cap;
@@ -91,75 +67,10 @@ struct sl_matcher {
     bool is_done;
 };
 
-static uint32_t hash_items(const struct item *items, uint32_t n, uint32_t start)
-{
-    uint64_t h = start;
-
-    for (uint32_t i = 0; i < n; i++) {
-        h = (h ^ items[i].point) * 0x9e3779b97f4a7c15u;
-        h = (h ^ h >> 29 ^ items[i].set) * 0xbf58476d1ce4e5b9u;
-    }
-    return (uint32_t)(h >> 32);
-}
-
 static int work(struct sl_matcher *m, uint32_t n)
 {
     m->sets.work += n;
     return m->sets.work > WORK_MAX ? -E2BIG : 0;
-}
-
-static int grow_slots(uint32_t **slots, uint32_t *n_slots)
-{
-    uint32_t n = *n_slots ? *n_slots * 2 : 64;
-    uint32_t *grown = calloc(n, sizeof(*grown));
-
-    if (!grown)
-        return -ENOMEM;
-    free(*slots);
-    *slots = grown;
-    *n_slots = n;
-    return 0;
-}
-
-/* Slot by slot: after one large step the table has far more than most steps need. */
-static void clear_items(struct items *items)
-{
-    for (uint32_t k = 0; k < items->n; k++) {
-        uint32_t i = hash_items(&items->at[k], 1, 0) & (items->n_slots - 1);
-
-        while (items->slots[i] != k + 1)
-            i = (i + 1) & (items->n_slots - 1);
-        items->slots[i] = 0;
-    }
-    items->n = 0;
-}
-
-static int add_item(struct items *items, struct item item)
-{
-    uint32_t i;
-
-    if (items->n >= items->n_slots / 2) {
-        if (grow_slots(&items->slots, &items->n_slots) < 0)
-            return -ENOMEM;
-        for (uint32_t k = 0; k < items->n; k++) {
-            i = hash_items(&items->at[k], 1, 0) & (items->n_slots - 1);
-            while (items->slots[i])
-                i = (i + 1) & (items->n_slots - 1);
-            items->slots[i] = k + 1;
-        }
-    }
-    for (i = hash_items(&item, 1, 0) & (items->n_slots - 1); items->slots[i];
-         i = (i + 1) & (items->n_slots - 1)) {
-        const struct item *other = &items->at[items->slots[i] - 1];
-
-        if (other->point == item.point && other->set == item.set)
-            return 0;
-    }
-    if (sl_vector_grow(&items->at, &items->cap, items->n, 1) < 0)
-        return -ENOMEM;
-    items->at[items->n++] = item;
-    items->slots[i] = items->n;
-    return 0;
 }
 
 static void heap_add(struct sl_matcher *m, uint32_t rule)
@@ -224,7 +135,7 @@ static int put_out(struct sl_matcher *m, uint32_t point, uint32_t set)
         return 0;
     if (sl_vector_grow(&m->out, &m->out_cap, m->n_out, 1) < 0)
         return -ENOMEM;
-    m->out[m->n_out++] = (struct item){point, set};
+    m->out[m->n_out++] = (struct sl_item){point, set};
     return 0;
 }
 
@@ -234,7 +145,7 @@ static int return_all(struct sl_matcher *m)
     int r = 0;
 
     for (uint32_t i = 0; i < m->reached.n && r == 0; i++) { /* it grows meanwhile */
-        struct item item = m->reached.at[i];
+        struct sl_item item = m->reached.items[i];
         const struct sl_rtn_point *point = &m->rtn->points[item.point];
         const struct sl_stackset_frame *frames;
         uint32_t n;
@@ -247,7 +158,8 @@ static int return_all(struct sl_matcher *m)
                 if (frames[k].ret == SL_STACKSET_NONE)
                     m->is_done = true;
                 else
-                    r = add_item(&m->reached, (struct item){frames[k].ret, frames[k].below});
+                    r = sl_itemset_add(&m->reached,
+                                       (struct sl_item){frames[k].ret, frames[k].below});
             }
         }
         if (r == 0)
@@ -291,7 +203,7 @@ static int enter_all(struct sl_matcher *m)
 
 static int by_point(const void *pa, const void *pb)
 {
-    const struct item *a = pa, *b = pb;
+    const struct sl_item *a = pa, *b = pb;
 
     return a->point != b->point ? (a->point > b->point ? 1 : -1)
                                 : (a->set > b->set) - (a->set < b->set);
@@ -305,7 +217,7 @@ static int join_out(struct sl_matcher *m)
     if (m->n_out > 1)
         qsort(m->out, m->n_out, sizeof(*m->out), by_point);
     for (uint32_t i = 0; i < m->n_out; i += n) {
-        struct item item = m->out[i];
+        struct sl_item item = m->out[i];
         int r;
 
         for (n = 0; i + n < m->n_out && m->out[i + n].point == item.point; n++) {
@@ -322,69 +234,19 @@ static int join_out(struct sl_matcher *m)
     return 0;
 }
 
-static void insert_state(struct sl_matcher *m, uint32_t state)
-{
-    uint32_t i = m->states[state].hash & (m->n_slots - 1);
-
-    while (m->slots[i])
-        i = (i + 1) & (m->n_slots - 1);
-    m->slots[i] = state;
-}
-
-static int new_state(struct sl_matcher *m, struct state state)
-{
-    const uint32_t n_classes = m->rtn->n_classes;
-
-    if ((m->n_states + 1) * (uint64_t)n_classes > STEPS_MAX || m->n_items + m->n_out > ITEMS_MAX)
-        return -E2BIG;
-    if (m->n_states >= m->n_slots / 2) {
-        if (grow_slots(&m->slots, &m->n_slots) < 0)
-            return -ENOMEM;
-        for (uint32_t i = FIRST; i < m->n_states; i++)
-            insert_state(m, i);
-    }
-    if (sl_vector_grow(&m->states, &m->states_cap, m->n_states, 1) < 0 ||
-        sl_vector_grow(&m->items, &m->items_cap, m->n_items, m->n_out) < 0 ||
-        sl_vector_grow(&m->steps, &m->steps_cap, m->n_states * n_classes, n_classes) < 0)
-        return -ENOMEM;
-    state.item = m->n_items;
-    for (uint32_t i = 0; i < m->n_out; i++)
-        m->items[m->n_items++] = m->out[i];
-    memset(m->steps + (size_t)m->n_states * n_classes, 0, n_classes * sizeof(*m->steps));
-    m->states[m->n_states] = state;
-    insert_state(m, m->n_states++);
-    return 0;
-}
-
 /* The number of the state made of what was put out. */
 static int64_t intern_state(struct sl_matcher *m)
 {
-    struct state state = {.n = m->n_out, .is_done = m->is_done};
-    int r;
-
     if (m->n_out == 0 && !m->is_done)
         return SL_MATCHER_DEAD;
-    state.hash = hash_items(m->out, m->n_out, m->is_done);
-    for (uint32_t i = state.hash & (m->n_slots - 1); m->slots[i]; i = (i + 1) & (m->n_slots - 1)) {
-        const struct state *other = &m->states[m->slots[i]];
-
-        if (other->hash == state.hash && other->n == state.n &&
-            other->is_done == state.is_done &&
-            (state.n == 0 ||
-             memcmp(m->items + other->item, m->out, state.n * sizeof(*m->out)) == 0))
-            return m->slots[i];
-    }
-    r = new_state(m, state);
-    if (r < 0)
-        return r;
-    return m->n_states - 1;
+    return sl_statetable_intern(&m->table, m->out, m->n_out, m->is_done);
 }
 
 /* 1: the items behind a symbol. */
-static int follow_edges(struct sl_matcher *m, const struct state *state, uint32_t symbol)
+static int follow_edges(struct sl_matcher *m, const struct sl_state *state, uint32_t symbol)
 {
     for (uint32_t i = 0; i < state->n; i++) {
-        struct item item = m->items[state->item + i];
+        struct sl_item item = m->table.items[state->item + i];
         const struct sl_rtn_point *point = &m->rtn->points[item.point];
         int r = work(m, point->n_edges);
 
@@ -392,7 +254,7 @@ static int follow_edges(struct sl_matcher *m, const struct state *state, uint32_
             const struct sl_rtn_edge *edge = &m->rtn->edges[e];
 
             if (edge->lo <= symbol && symbol <= edge->hi)
-                r = add_item(&m->reached, (struct item){edge->target, item.set});
+                r = sl_itemset_add(&m->reached, (struct sl_item){edge->target, item.set});
         }
         if (r < 0)
             return r;
@@ -407,12 +269,12 @@ int64_t sl_matcher_step(struct sl_matcher *m, uint32_t state, uint32_t symbol)
     int r, r_enter;
     int64_t next;
 
-    if (state == SL_MATCHER_DEAD || m->steps[place])
-        return state == SL_MATCHER_DEAD ? SL_MATCHER_DEAD : m->steps[place];
-    clear_items(&m->reached);
+    if (state == SL_MATCHER_DEAD || m->table.steps[place])
+        return state == SL_MATCHER_DEAD ? SL_MATCHER_DEAD : m->table.steps[place];
+    sl_itemset_clear(&m->reached);
     m->n_out = 0;
     m->is_done = false;
-    r = follow_edges(m, &m->states[state], m->rtn->class_symbol[class]);
+    r = follow_edges(m, &m->table.states[state], m->rtn->class_symbol[class]);
     if (r == 0)
         r = return_all(m);
     r_enter = enter_all(m);
@@ -421,7 +283,7 @@ int64_t sl_matcher_step(struct sl_matcher *m, uint32_t state, uint32_t symbol)
         r = join_out(m);
     next = r < 0 ? r : intern_state(m);
     if (next >= 0)
-        m->steps[place] = (uint32_t)next;
+        m->table.steps[place] = (uint32_t)next;
     return next;
 }
 
@@ -452,11 +314,10 @@ static int alloc(struct sl_matcher **ret_matcher, const struct sl_grammar *gramm
         return -ENOMEM;
     m->grammar = grammar;
     m->rtn = sl_grammar_rtn(grammar);
-    m->n_states = FIRST;
     m->entered = malloc(m->rtn->n_rules * sizeof(*m->entered));
     m->heap = malloc(m->rtn->n_rules * sizeof(*m->heap));
     if (!m->entered || !m->heap || sl_stackset_init(&m->sets) < 0 ||
-        grow_slots(&m->slots, &m->n_slots) < 0)
+        sl_statetable_init(&m->table, m->rtn->n_classes) < 0)
         return -ENOMEM;
     m->sets.work_max = WORK_MAX;
     memset(m->entered, 0xFF, m->rtn->n_rules * sizeof(*m->entered));
@@ -483,12 +344,8 @@ void sl_matcher_free(struct sl_matcher *m)
     if (!m)
         return;
     sl_stackset_done(&m->sets);
-    free(m->states);
-    free(m->items);
-    free(m->steps);
-    free(m->slots);
-    free(m->reached.at);
-    free(m->reached.slots);
+    sl_statetable_done(&m->table);
+    sl_itemset_done(&m->reached);
     free(m->out);
     free(m->entries);
     free(m->entered);
@@ -527,19 +384,20 @@ int sl_matcher_accept_token(struct sl_matcher *m, uint32_t i)
 
 bool sl_matcher_is_done(const struct sl_matcher *m)
 {
-    return m->states[m->present].is_done;
+    return m->table.states[m->present].is_done;
 }
 
 /* Put out a state of from; its sets are from's. */
 static int put_state(struct sl_matcher *m, const struct sl_matcher *from, uint32_t i_state)
 {
-    const struct state *state = &from->states[i_state];
+    const struct sl_state *state = &from->table.states[i_state];
+    const struct sl_item *items = from->table.items + state->item;
     int r = 0;
 
     m->n_out = 0;
     m->is_done = state->is_done;
     for (uint32_t i = 0; i < state->n && r == 0; i++)
-        r = put_out(m, from->items[state->item + i].point, from->items[state->item + i].set);
+        r = put_out(m, items[i].point, items[i].set);
     return r;
 }
 
@@ -560,18 +418,10 @@ static int keep_out(struct sl_matcher *m, const struct sl_matcher *from)
     free(sets);
     if (r < 0)
         return r;
-    m->n_states = FIRST;
-    m->n_items = 0;
-    memset(m->slots, 0, m->n_slots * sizeof(*m->slots));
+    sl_statetable_clear(&m->table);
     state = intern_state(m); /* where it was before, all has room */
     m->present = (uint32_t)state;
     return state < 0 ? (int)state : 0;
-}
-
-static bool is_crowded(const struct sl_matcher *m)
-{
-    return (uint64_t)m->n_states * m->rtn->n_classes > STEPS_MAX / 2 ||
-           m->n_items > ITEMS_MAX / 2 || m->sets.n_frames > SL_STACKSET_FRAMES_MAX / 2;
 }
 
 int64_t sl_matcher_begin(struct sl_matcher *m)
@@ -579,7 +429,7 @@ int64_t sl_matcher_begin(struct sl_matcher *m)
     int r;
 
     m->sets.work = 0;
-    if (is_crowded(m)) {
+    if (sl_statetable_is_crowded(&m->table) || m->sets.n_frames > SL_STACKSET_FRAMES_MAX / 2) {
         r = put_state(m, m, m->present);
         if (r == 0)
             r = keep_out(m, m);
@@ -614,5 +464,5 @@ int sl_matcher_clone(struct sl_matcher **ret_matcher, const struct sl_matcher *m
 
 struct sl_matcher_steps sl_matcher_steps(const struct sl_matcher *m)
 {
-    return (struct sl_matcher_steps){m->steps, m->rtn->class_of, m->rtn->n_classes};
+    return (struct sl_matcher_steps){m->table.steps, m->rtn->class_of, m->rtn->n_classes};
 }

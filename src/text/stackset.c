@@ -53,14 +53,8 @@ static void insert_slot(struct sl_stackset *s, uint32_t set)
 
 static int grow_slots(struct sl_stackset *s)
 {
-    uint32_t n = s->n_slots ? s->n_slots * 2 : 64;
-    uint32_t *slots = calloc(n, sizeof(*slots));
-
-    if (!slots)
+    if (sl_vector_grow_slots(&s->slots, &s->n_slots) < 0)
         return -ENOMEM;
-    free(s->slots);
-    s->slots = slots;
-    s->n_slots = n;
     for (uint32_t i = 0; i < s->n_sets; i++)
         insert_slot(s, i);
     return 0;

@@ -1,4 +1,4 @@
-/* Growing arrays of plain structs, indexed by uint32_t. Any thread. */
+/* Growing arrays of plain structs, indexed by uint32_t, and hash tables over them. Any thread. */
 #pragma once
 
 #include <errno.h>
@@ -29,5 +29,20 @@ static inline int sl_vector_grow_bytes(void *array, uint32_t *cap, uint32_t n, u
         return -ENOMEM;
     memcpy(array, &ptr, sizeof(ptr));
     *cap = (uint32_t)room;
+    return 0;
+}
+
+/* The slots of a hash table of indexes: twice as many as there were, all zero, for the caller
+ * to fill again; their number is a power of two. 0, or -ENOMEM with all as it was. */
+static inline int sl_vector_grow_slots(uint32_t **slots, uint32_t *n_slots)
+{
+    uint32_t n = *n_slots ? *n_slots * 2 : 64;
+    uint32_t *grown = calloc(n, sizeof(*grown));
+
+    if (!grown)
+        return -ENOMEM;
+    free(*slots);
+    *slots = grown;
+    *n_slots = n;
     return 0;
 }
