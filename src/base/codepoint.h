@@ -29,3 +29,14 @@ static inline size_t sl_codepoint_decode(const char *text, size_t len, uint32_t 
     *ret_cp = cp;
     return n;
 }
+
+/* Write the UTF-8 of a code point up to U+10FFFF, a surrogate too: its length, 1 to 4. */
+static inline size_t sl_codepoint_encode(uint32_t cp, char out[4])
+{
+    size_t n = cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
+
+    for (size_t i = n; i > 1; i--, cp >>= 6)
+        out[i - 1] = (char)(0x80 | (cp & 0x3F));
+    out[0] = (char)(n == 1 ? cp : (0xF00u >> n & 0xFF) | cp);
+    return n;
+}

@@ -153,30 +153,6 @@ static int parse_char(struct sl_gbnfscan *p, const char *expected, uint32_t *ret
     return 0;
 }
 
-static uint32_t encode(uint32_t cp, char out[4])
-{
-    if (cp < 0x80) {
-        out[0] = (char)cp;
-        return 1;
-    }
-    if (cp < 0x800) {
-        out[0] = (char)(0xC0 | cp >> 6);
-        out[1] = (char)(0x80 | (cp & 0x3F));
-        return 2;
-    }
-    if (cp < 0x10000) {
-        out[0] = (char)(0xE0 | cp >> 12);
-        out[1] = (char)(0x80 | (cp >> 6 & 0x3F));
-        out[2] = (char)(0x80 | (cp & 0x3F));
-        return 3;
-    }
-    out[0] = (char)(0xF0 | cp >> 18);
-    out[1] = (char)(0x80 | (cp >> 12 & 0x3F));
-    out[2] = (char)(0x80 | (cp >> 6 & 0x3F));
-    out[3] = (char)(0x80 | (cp & 0x3F));
-    return 4;
-}
-
 int sl_gbnfscan_literal(struct sl_gbnfscan *p, uint32_t *ret_node)
 {
     struct sl_gbnf *g = p->g;
@@ -190,7 +166,7 @@ int sl_gbnfscan_literal(struct sl_gbnfscan *p, uint32_t *ret_node)
             return r;
         if (sl_vector_grow(&g->bytes, &p->bytes_cap, g->n_bytes, 4) < 0)
             return sl_gbnfscan_fail_memory(p);
-        g->n_bytes += encode(cp, g->bytes + g->n_bytes);
+        g->n_bytes += (uint32_t)sl_codepoint_encode(cp, g->bytes + g->n_bytes);
     }
     p->at++;
     return sl_gbnfscan_node(p, SL_GBNF_LITERAL, off, g->n_bytes - off, ret_node);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/codepoint.h"
 #include "base/jsonwriter.h"
 
 /* sys.int_info.default_max_str_digits; a longer decimal literal is an error in Python. */
@@ -48,13 +49,11 @@ bool sl_pyscalar_is_string(const char *text, size_t len)
 static int add_codepoint(struct sl_pystring *s, uint32_t cp)
 {
     char c[4];
-    size_t n = cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
 
     if (s->high_surrogate) {
         if (cp < 0xDC00 || cp > 0xDFFF)
             return -EBADMSG;
         cp = 0x10000 + ((s->high_surrogate - 0xD800) << 10) + (cp - 0xDC00);
-        n = 4;
         s->high_surrogate = 0;
     } else if (cp >= 0xD800 && cp <= 0xDBFF) {
         s->high_surrogate = cp;
@@ -62,12 +61,7 @@ static int add_codepoint(struct sl_pystring *s, uint32_t cp)
     } else if ((cp >= 0xDC00 && cp <= 0xDFFF) || cp > 0x10FFFF) {
         return -EBADMSG;
     }
-    for (size_t i = n; i > 1; i--) {
-        c[i - 1] = (char)(0x80 | (cp & 0x3F));
-        cp >>= 6;
-    }
-    c[0] = (char)(n == 1 ? cp : (0xF00u >> n & 0xFF) | cp);
-    sl_strbuf_add(s->out, c, n);
+    sl_strbuf_add(s->out, c, sl_codepoint_encode(cp, c));
     return 0;
 }
 

@@ -323,17 +323,10 @@ int sl_regexset_parse(struct sl_ebnf *e, const char *text, size_t len, size_t *p
 
 bool sl_regexset_print_single(const struct sl_regexset *set, struct sl_strbuf *out)
 {
-    uint32_t cp;
     char buf[4];
-    size_t n;
 
     if (set->n != 1 || set->ranges[0].first != set->ranges[0].last)
         return false;
-    cp = set->ranges[0].first;
-    n = cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
-    for (size_t i = n; i > 1; i--, cp >>= 6)
-        buf[i - 1] = (char)(0x80 | (cp & 0x3F));
-    buf[0] = (char)(n == 1 ? cp : (0xF00u >> n & 0xFFu) | cp);
-    sl_strbuf_add(out, buf, n);
+    sl_strbuf_add(out, buf, sl_codepoint_encode(set->ranges[0].first, buf));
     return true;
 }

@@ -8,6 +8,8 @@
 
 #include <assert.h>
 
+#include "base/codepoint.h"
+
 static uint32_t length(uint32_t cp)
 {
     return cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
@@ -34,15 +36,6 @@ static uint32_t find_cut(uint32_t lo, uint32_t hi)
     return hi;
 }
 
-static void write_bytes(uint32_t cp, uint32_t n, uint8_t *out)
-{
-    static const uint8_t leads[5] = {0, 0, 0xC0, 0xE0, 0xF0};
-
-    for (uint32_t i = n; i-- > 1; cp >>= 6)
-        out[i] = (uint8_t)(0x80 | (cp & 0x3F));
-    out[0] = (uint8_t)(leads[n] | cp);
-}
-
 uint32_t sl_utf8range_split(uint32_t lo, uint32_t hi, struct sl_utf8range ret[SL_UTF8RANGE_MAX])
 {
     uint32_t n = 0;
@@ -54,9 +47,8 @@ uint32_t sl_utf8range_split(uint32_t lo, uint32_t hi, struct sl_utf8range ret[SL
         if (lo >= 0xD800 && lo < 0xE000)
             continue;
         assert(n < SL_UTF8RANGE_MAX);
-        ret[n].n = length(cut);
-        write_bytes(lo, ret[n].n, ret[n].lo);
-        write_bytes(cut, ret[n].n, ret[n].hi);
+        ret[n].n = (uint32_t)sl_codepoint_encode(lo, (char *)ret[n].lo);
+        (void)sl_codepoint_encode(cut, (char *)ret[n].hi); /* of the same length */
         n++;
     }
     return n;
