@@ -198,7 +198,8 @@ static void parse_ignored(struct sl_bench_args *args, enum sl_bench_field field,
 {
     const char *name = name_of(field);
     const char *digits = arg + (field == SL_BENCH_N_GPU_LAYERS && *arg == '-');
-    bool is_number = *digits && strspn(digits, "0123456789") == strlen(digits);
+    bool is_number = *digits && strspn(digits, "0123456789") == strlen(digits) &&
+                     (digits[0] != '0' || !digits[1]); /* as JSON has it */
 
     switch (shapes[field]) {
     case SWITCH:

@@ -78,7 +78,7 @@ static struct sl_target_spread spread_of(double *values, uint32_t n)
 
 static double read_disk(struct measure *m)
 {
-    struct sl_mapping *map = sl_gguf_mapping(m->model->gguf, 0);
+    struct sl_mapping *map = sl_readspeed_file(m->model);
     double rate = 0.0;
     struct sl_diag diag;
 
@@ -184,7 +184,7 @@ static double limit(const struct measure *m, const struct round *round)
 static void summarise(struct measure *m, double *values)
 {
     struct sl_target *t = &m->t;
-    uint32_t n = t->n_rounds, n_limits = 0;
+    uint32_t n = t->n_rounds, n_known = 0;
 
 #define SPREAD(field, value) \
     for (uint32_t i = 0; i < n; i++) { \
@@ -196,17 +196,22 @@ static void summarise(struct measure *m, double *values)
     SPREAD(huge, round->huge);
     SPREAD(memory, better(round));
     SPREAD(memory_limit, better(round) / (double)t->token_bytes);
-    SPREAD(disk, round->disk);
     SPREAD(used_bytes, round->used_bytes);
     SPREAD(limit, limit(m, round));
     SPREAD(reached, round->tokens_per_s);
     SPREAD(share, round->tokens_per_s / limit(m, round));
 #undef SPREAD
+    for (uint32_t i = 0; i < n; i++) /* a round in which the disk failed says nothing of it */
+        if (m->rounds[i].disk > 0.0)
+            values[n_known++] = m->rounds[i].disk;
+    if (n_known)
+        t->disk = spread_of(values, n_known);
+    n_known = 0;
     for (uint32_t i = 0; i < n; i++)
         if (disk_limit(&m->rounds[i]) > 0.0)
-            values[n_limits++] = disk_limit(&m->rounds[i]);
-    if (n_limits)
-        t->disk_limit = spread_of(values, n_limits);
+            values[n_known++] = disk_limit(&m->rounds[i]);
+    if (n_known)
+        t->disk_limit = spread_of(values, n_known);
 
     t->token_s = (double)m->ns * 1e-9 / ((double)n * t->n_tokens);
     t->stall_s = (double)m->stall_ns * 1e-9 / ((double)n * t->n_tokens);
@@ -418,7 +423,7 @@ static int write_html(struct sl_outfile *html, const struct sl_target *t)
     return sl_outfile_commit(html, &diag) < 0 ? sl_report_error("%s", diag.text) : SL_EXIT_OK;
 }
 
-static int run_opened(struct measure *m, const struct sluice_session_opts *session,
+static int run_opened(struct measure *m, const struct sluice_session_opts *session, size_t n_read,
                       struct sl_outfile *html)
 {
     struct sluice_error error = {""};
@@ -427,7 +432,9 @@ static int run_opened(struct measure *m, const struct sluice_session_opts *sessi
     if (r < 0)
         return sl_report_failure(error.text);
     set_model(m);
-    if (sl_readspeed_init(&m->reads, m->model, (size_t)m->t.read_bytes) < 0)
+    r = sl_readspeed_init(&m->reads, m->model, n_read);
+    m->t.read_bytes = m->reads.bytes;
+    if (r < 0)
         code = sl_report_error("not enough memory to measure memory with");
     else
         code = measure_all(m);
@@ -448,6 +455,7 @@ int sl_benchtarget_run(struct sl_model_args *model, const struct sl_target_opts 
     struct sluice_session_opts session = {.n_seq_max = 1, .n_logits = 1, .n_chunk = 1};
     struct sl_outfile html = {0};
     struct sl_diag diag;
+    size_t n_read;
     int code;
 
     m.t.n_rounds = opts->n_rounds ? opts->n_rounds : ROUNDS_DEFAULT;
@@ -455,13 +463,13 @@ int sl_benchtarget_run(struct sl_model_args *model, const struct sl_target_opts 
     session.n_ctx = m.t.n_tokens;
     if (opts->html_path && sl_outfile_open(&html, opts->html_path, &diag) < 0)
         return sl_report_error("%s", diag.text);
-    m.t.read_bytes = sl_readspeed_bytes(model->path, &model->opts.ram_bytes);
+    n_read = sl_readspeed_bytes(&model->opts.ram_bytes);
     code = sl_options_open_model(model, &session, &m.model);
     if (code == SL_EXIT_OK) {
-        code = run_opened(&m, &session, &html);
+        code = run_opened(&m, &session, n_read, &html);
         code = sl_options_close_model(m.model, code);
     } else if (code == SL_EXIT_FAILED) {
-        sl_readspeed_explain((size_t)m.t.read_bytes, model->opts.ram_bytes);
+        sl_readspeed_explain(n_read, model->opts.ram_bytes);
     }
     sl_outfile_done(&html);
     return code;

@@ -354,7 +354,7 @@ static int run_setting(struct bench *b, const struct setting *setting)
     model.path = setting->path;
     model.opts.n_threads = setting->n_threads;
     if (b->args->bench.is_extended)
-        n_read = sl_readspeed_bytes(setting->path, &model.opts.ram_bytes);
+        n_read = sl_readspeed_bytes(&model.opts.ram_bytes);
     r = sl_options_open_model(&model, &opts, &b->model);
     if (r == SL_EXIT_FAILED)
         sl_readspeed_explain(n_read, model.opts.ram_bytes);

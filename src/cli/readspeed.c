@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -34,18 +33,15 @@ struct pass {
     struct share *shares;
 };
 
-size_t sl_readspeed_bytes(const char *path, uint64_t *ram_bytes)
+size_t sl_readspeed_bytes(uint64_t *ram_bytes)
 {
     uint64_t bytes = BYTES_MAX, available = sl_memory_available("");
     bool is_bound = *ram_bytes > SLUICE_RAM_MIN;
-    struct stat st;
 
     if (available / 8 < bytes)
         bytes = available / 8;
     if (is_bound && *ram_bytes / 8 < bytes)
         bytes = *ram_bytes / 8;
-    if (stat(path, &st) == 0 && (uint64_t)st.st_size < bytes)
-        bytes = (uint64_t)st.st_size;
     bytes = bytes < MIB ? MIB : bytes / MIB * MIB;
     if (is_bound && *ram_bytes > bytes)
         *ram_bytes -= bytes;
@@ -81,11 +77,10 @@ static void fill(void *arg, uint32_t worker, uint32_t n_workers)
     memset((char *)rs->huge + begin, 1, end - begin);
 }
 
-static double rate(struct sl_readspeed *rs, const uint64_t *words, size_t bytes)
+static double rate(struct sl_readspeed *rs, const uint64_t *words, size_t bytes, size_t n_times)
 {
     struct pass pass = {.words = words, .n_words = bytes / sizeof(*words) / 8 * 8,
-                        .n_times = bytes < PASS_BYTES ? PASS_BYTES / bytes : 1,
-                        .shares = rs->shares};
+                        .n_times = n_times, .shares = rs->shares};
     uint64_t began = sl_clock_ns();
 
     sl_pool_run(rs->pool, read_pass, &pass);
@@ -93,12 +88,32 @@ static double rate(struct sl_readspeed *rs, const uint64_t *words, size_t bytes)
            ((double)(sl_clock_ns() - began) * 1e-9);
 }
 
+static size_t times(size_t bytes)
+{
+    return bytes < PASS_BYTES ? PASS_BYTES / bytes : 1;
+}
+
+struct sl_mapping *sl_readspeed_file(const struct sluice_model *model)
+{
+    struct sl_mapping *largest = sl_gguf_mapping(model->gguf, 0);
+
+    for (uint32_t i = 1; i < sl_gguf_n_splits(model->gguf); i++) {
+        struct sl_mapping *map = sl_gguf_mapping(model->gguf, i);
+
+        if (sl_mapping_bytes(map) > sl_mapping_bytes(largest))
+            largest = map;
+    }
+    return largest;
+}
+
 int sl_readspeed_init(struct sl_readspeed *rs, const struct sluice_model *model, size_t bytes)
 {
-    const struct sl_mapping *map = sl_gguf_mapping(model->gguf, 0);
+    const struct sl_mapping *map = sl_readspeed_file(model);
     void *huge;
 
-    *rs = (struct sl_readspeed){.pool = model->pool, .bytes = bytes};
+    if (model->weight_bytes < bytes)
+        bytes = model->weight_bytes < MIB ? MIB : (size_t)model->weight_bytes / MIB * MIB;
+    *rs = (struct sl_readspeed){.pool = model->pool, .gguf = model->gguf, .bytes = bytes};
     rs->shares = calloc(sl_pool_n_workers(rs->pool), sizeof(struct share));
     if (!rs->shares)
         return -ENOMEM;
@@ -125,22 +140,30 @@ void sl_readspeed_done(struct sl_readspeed *rs)
     *rs = (struct sl_readspeed){.pool = NULL};
 }
 
+static void touch(struct sl_readspeed *rs, const struct sl_mapping *map)
+{
+    const uint64_t *words = (const uint64_t *)(const void *)sl_mapping_data(map);
+    uint64_t bytes = sl_mapping_bytes(map);
+
+    for (uint64_t off = 0; off < bytes && !sl_interrupt_is_set(); off += rs->bytes)
+        (void)rate(rs, words + off / sizeof(*words),
+                   bytes - off < rs->bytes ? (size_t)(bytes - off) : rs->bytes, 1);
+}
+
 void sl_readspeed_touch(struct sl_readspeed *rs)
 {
-    for (uint64_t off = 0; off < rs->mapped_bytes && !sl_interrupt_is_set(); off += rs->bytes)
-        (void)rate(rs, rs->mapped + off / sizeof(*rs->mapped),
-                   rs->mapped_bytes - off < rs->bytes ? (size_t)(rs->mapped_bytes - off)
-                                                      : rs->bytes);
+    for (uint32_t i = 0; rs->mapped && i < sl_gguf_n_splits(rs->gguf); i++)
+        touch(rs, sl_gguf_mapping(rs->gguf, i));
 }
 
 double sl_readspeed_mapped(struct sl_readspeed *rs)
 {
     size_t bytes = rs->mapped_bytes < rs->bytes ? (size_t)rs->mapped_bytes : rs->bytes;
 
-    return bytes ? rate(rs, rs->mapped, bytes) : 0.0;
+    return bytes ? rate(rs, rs->mapped, bytes, times(bytes)) : 0.0;
 }
 
 double sl_readspeed_huge(struct sl_readspeed *rs)
 {
-    return rate(rs, rs->huge, rs->bytes);
+    return rate(rs, rs->huge, rs->bytes, times(rs->bytes));
 }

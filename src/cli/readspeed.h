@@ -1,6 +1,6 @@
 /*
- * How fast a model's own worker threads read memory: a plain loop over its file's mapping,
- * and over huge pages. Decoding reads weights, so this is what bounds it. Main thread,
+ * How fast a model's own worker threads read memory: a plain loop over its largest file's
+ * mapping, and over huge pages. Decoding reads weights, so this is what bounds it. Main thread,
  * between steps.
  */
 #pragma once
@@ -12,7 +12,8 @@
 #include "sluice.h"
 
 struct sl_readspeed {
-    struct sl_pool *pool;   /* the model's; borrowed */
+    struct sl_pool *pool;   /* the model's; borrowed, as gguf */
+    const struct sl_gguf *gguf;
     const uint64_t *mapped; /* NULL: experts are not used in the mapping */
     uint64_t mapped_bytes;
     uint64_t *huge; /* owned */
@@ -21,20 +22,23 @@ struct sl_readspeed {
 };
 
 /*
- * How many bytes to read at a time from a model at path: enough that memory and not a cache
- * gives them, unless the model itself is no larger; a part of what there is. They are taken
- * out of the budget *ram_bytes, if it is one, so that the process stays within it.
+ * How many bytes to read at a time: enough that memory and not a cache gives them; a part of
+ * what there is. They are taken out of the budget *ram_bytes, if it is one, so that the
+ * process stays within it.
  */
-size_t sl_readspeed_bytes(const char *path, uint64_t *ram_bytes);
+size_t sl_readspeed_bytes(uint64_t *ram_bytes);
 
 /* Where a model could not be opened in a budget: say to stderr if bytes were taken out of it. */
 void sl_readspeed_explain(size_t bytes, uint64_t ram_bytes);
 
-/* Takes bytes of memory. -ENOMEM. model is borrowed. */
+/* The largest of a model's files: the first may hold no weights. Borrowed. */
+struct sl_mapping *sl_readspeed_file(const struct sluice_model *model);
+
+/* Takes bytes of memory, but no more than the model has weights. -ENOMEM. model is borrowed. */
 int sl_readspeed_init(struct sl_readspeed *rs, const struct sluice_model *model, size_t bytes);
 void sl_readspeed_done(struct sl_readspeed *rs); /* all zeroes are allowed */
 
-/* Touch all of the mapping, so that neither the loop nor decoding meets a page for the first
+/* Touch all of the mappings, so that neither the loop nor decoding meets a page for the first
  * time while it is timed: that costs ten times as much. Ends early after Ctrl-C. */
 void sl_readspeed_touch(struct sl_readspeed *rs);
 

@@ -14,6 +14,7 @@ import pytest
 
 from clitool import DEMO, ENV, command, good, refused, shared, sluice
 
+MKMODEL = os.environ.get('SL_MKMODEL')
 FORMATS = ['md', 'csv', 'json', 'jsonl', 'sql']
 QUICK = ['-p', '8', '-n', '4', '-r', '2']
 OURS = ['bytes_per_token', 'read_bandwidth', 'limit_share']
@@ -217,6 +218,7 @@ def test_what_means_nothing_here_is_taken_and_named():
     (['-ctk', 'q8_0'], 'give both'), (['-C', '0x3'], 'taskset'), (['--prio', '2'], 'nice'),
     (['-hf', 'a/b'], 'downloaded'), (['-hff', 'a'], 'downloaded'), (['-rpc', 'a'], 'remote'),
     (['-embd', '1'], 'embeddings'), (['--list-devices'], 'CPU'), (['-ngl', '1,2'], '-ngl'),
+    (['-ngl', '007'], '-ngl'), (['-poll', '00'], '-poll'),
     (['-fa', '2'], '-fa'), (['--delay', '-1'], '--delay'), (['--bogus'], 'bogus'),
     (['--target', '0'], '--target'), (['--target', 'fast'], '--target'),
     (['--target', '9', '-p', '1'], 'leave out'), (['--json', '-o', 'md'], 'leave out --output'),
@@ -318,6 +320,21 @@ def test_the_report_of_streaming():
     assert found['disk_used_bytes_per_token']['median'] > 0  # not all fits
     if found['disk_bytes_per_s']:
         assert found['limit_tokens_per_s']['median'] <= found['memory_limit_tokens_per_s']['median']
+
+
+def test_a_model_in_several_files(tmp_path):
+    """Memory is read as for one file, however little the first of them holds."""
+    if not MKMODEL:
+        pytest.skip('SL_MKMODEL does not name the program')
+    found = []
+    for name, args in (('one.gguf', []), ('many', ['--split', '5'])):
+        shape = ['tiny', tmp_path / name, '--type', 'f32', '--vocab', '8192']
+        subprocess.run([MKMODEL, *map(str, shape + args)], check=True, capture_output=True)
+        path = tmp_path / (name if not args else 'many-00001-of-00005.gguf')
+        found.append(json.loads(good('bench', path, '--json', '-n', '2', '-r', '1', '-t', '1')))
+    one, many = found
+    assert one['weight_bytes'] == many['weight_bytes'] > 2**23
+    assert one['read_bytes_per_pass'] == many['read_bytes_per_pass'] > 2**22
 
 
 def test_memory_is_measured_within_the_budget():
