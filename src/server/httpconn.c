@@ -44,8 +44,6 @@
 #define NS_PER_MS 1000000u
 #define STALL_BYTES 4096
 #define COPY_BYTES 4096
-/* Beside the largest body and head: framing of chunks, and what comes ahead */
-#define INPUT_SPARE_BYTES (1024 * 1024)
 
 static uint64_t in_ms(uint32_t ms)
 {
@@ -380,7 +378,6 @@ struct bufferevent *sl_httpconn_accept(struct event_base *base, void *arg)
 {
     struct sl_http *server = arg;
     struct sl_httpconn *conn = find_free(server);
-    const struct sl_httphead_limits *limits = &server->opts.limits;
     struct bufferevent *bev = conn ? bufferevent_socket_new(base, -1, 0) : NULL;
 
     /* libevent then makes a connection of its own, whose requests nobody knows: dispatch
@@ -393,9 +390,6 @@ struct bufferevent *sl_httpconn_accept(struct event_base *base, void *arg)
         bufferevent_free(bev);
         return NULL;
     }
-    bufferevent_setwatermark(bev, EV_READ, 0,
-                             (size_t)limits->body_max_bytes + limits->head_max_bytes +
-                                 INPUT_SPARE_BYTES);
     bufferevent_incref(bev); /* until adopt */
     conn->bev = bev;
     conn->phase = SL_HTTPCONN_IDLE;
