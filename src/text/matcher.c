@@ -354,12 +354,9 @@ void sl_matcher_free(struct sl_matcher *m)
     free(m);
 }
 
-int sl_matcher_accept(struct sl_matcher *m, const char *bytes, size_t n)
+/* Make a state the present one: 1; 0 if it is dead, or the error that it is. */
+static int go_to(struct sl_matcher *m, int64_t state)
 {
-    int64_t state = sl_matcher_begin(m);
-
-    for (size_t i = 0; i < n && state >= 0 && state != SL_MATCHER_DEAD; i++)
-        state = sl_matcher_step(m, (uint32_t)state, (unsigned char)bytes[i]);
     if (state < 0)
         return (int)state;
     if (state == SL_MATCHER_DEAD)
@@ -368,18 +365,22 @@ int sl_matcher_accept(struct sl_matcher *m, const char *bytes, size_t n)
     return 1;
 }
 
+int sl_matcher_accept(struct sl_matcher *m, const char *bytes, size_t n)
+{
+    int64_t state = sl_matcher_begin(m);
+
+    for (size_t i = 0; i < n && state >= 0 && state != SL_MATCHER_DEAD; i++)
+        state = sl_matcher_step(m, (uint32_t)state, (unsigned char)bytes[i]);
+    return go_to(m, state);
+}
+
 int sl_matcher_accept_token(struct sl_matcher *m, uint32_t i)
 {
     int64_t state = sl_matcher_begin(m);
 
     if (state >= 0)
         state = sl_matcher_step(m, (uint32_t)state, SL_MATCHER_TOKEN + i);
-    if (state < 0)
-        return (int)state;
-    if (state == SL_MATCHER_DEAD)
-        return 0;
-    m->present = (uint32_t)state;
-    return 1;
+    return go_to(m, state);
 }
 
 bool sl_matcher_is_done(const struct sl_matcher *m)
