@@ -10,7 +10,8 @@
  *       └──────────────────────────────────────────────┘
  *
  * A slot whose slice fails is given up: at once, or if it is pinned, when its ticket is
- * released; until then the parts that did land may be looked at.
+ * released; until then the parts that did land may be looked at. A slice that was in
+ * flight already when the ticket came is read again first.
  *
  * A slot of origin DEMAND has a ticket; its slices are submitted at once, gates and ups
  * of all tickets before any down. A slot of origin GUESS or FILL is read slice by slice
@@ -214,6 +215,7 @@ static void find_ticket(struct sl_cache *c, struct sl_ticket *t)
         return;
     t->slot = slot;
     s->is_pinned = true;
+    s->n_again = s->n_flying;
     if (!s->was_used) {
         c->counters.guesses_used += s->origin == SL_SLOT_GUESS;
         c->counters.used_bytes += s->bytes_read;

@@ -179,6 +179,18 @@ static void fail(struct sl_cache *c, uint32_t slot, int error)
         sl_cacheload_empty(c, slot);
 }
 
+/* What was read ahead may have failed in a disk's bad moment that is over when a ticket asks
+ * for it: as many slices as were in flight then are read again, as demands. */
+static bool read_again(struct sl_cache *c, struct sl_slot *s, const struct sl_read *read)
+{
+    if (s->n_again == 0)
+        return false;
+    s->n_again--;
+    s->n_flying++;
+    sl_reader_submit(c->opts.reader, read, 1);
+    return true;
+}
+
 static void landed(struct sl_cache *c, const struct sl_read_done *done)
 {
     uint32_t slot = (uint32_t)done->tag, slice = (uint32_t)(done->tag >> 32), part;
@@ -200,7 +212,8 @@ static void landed(struct sl_cache *c, const struct sl_read_done *done)
     if (s->state != SL_SLOT_LOADING || s->error)
         return;
     if (done->error) {
-        fail(c, slot, done->error);
+        if (!read_again(c, s, &read))
+            fail(c, slot, done->error);
         return;
     }
     if (--s->n_left[part] > 0)

@@ -36,6 +36,7 @@ struct sl_slot {
     uint8_t unchecked;  /* of these */
     uint16_t next_slice, n_slices, n_flying; /* slices in order of parts */
     uint16_t n_left[SL_PART_COUNT];          /* slices that have not landed */
+    uint16_t n_again;    /* slices that may fail and are read again, see cacheload.c */
     int error;           /* a slice has failed, and a ticket is still out */
     uint64_t bytes_read; /* landed so far */
     uint64_t last_use;

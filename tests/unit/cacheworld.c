@@ -114,7 +114,9 @@ static void on_submit(void *arg, const struct sl_read *reads, uint32_t n)
         x = &w->experts[layer][expert];
         CHECK(x->is_held && !x->has_failed, "a read for an expert that is not being read");
         x->submitted[part] += reads[i].bytes;
-        if (open_ticket(w, layer, expert))
+        if (x->n_repeats)
+            x->n_repeats--; /* at once */
+        else if (open_ticket(w, layer, expert))
             check_order(w, part);
         else
             check_ahead(w, n_before + i);
@@ -122,7 +124,8 @@ static void on_submit(void *arg, const struct sl_read *reads, uint32_t n)
             CHECK(w->flights[k].tag != reads[i].tag, "a tag flies twice");
         w->flights[w->n_flights++] = (struct world_flight){
             .tag = reads[i].tag, .layer = layer, .expert = expert,
-            .generation = x->generation, .origin = x->origin, .bytes = reads[i].bytes };
+            .generation = x->generation, .origin = x->origin, .part = part,
+            .bytes = reads[i].bytes };
     }
 }
 
@@ -144,6 +147,7 @@ static void count_landing(struct world *w, const struct world_flight *f)
 static void on_reaped(struct world *w, const struct sl_cache_event *event)
 {
     uint32_t i = 0;
+    struct world_expert *x = &w->experts[event->layer][event->expert];
     struct world_flight f;
 
     while (i < w->n_flights && w->flights[i].tag != event->value)
@@ -154,8 +158,12 @@ static void on_reaped(struct world *w, const struct sl_cache_event *event)
     CHECK(f.layer == event->layer && f.expert == event->expert, "reaped under another name");
     if (event->n == 0) {
         count_landing(w, &f);
-    } else if (!f.is_dead && !w->experts[f.layer][f.expert].has_failed) {
-        w->experts[f.layer][f.expert].has_failed = true;
+    } else if (!f.is_dead && !x->has_failed && x->n_again) {
+        x->n_again--;
+        x->n_repeats++;
+        x->submitted[f.part] -= f.bytes;
+    } else if (!f.is_dead && !x->has_failed) {
+        x->has_failed = true;
         w->want.n_failed++;
     }
 }
@@ -178,6 +186,10 @@ static void on_request(struct world *w, const struct sl_cache_event *event)
     if (x->is_held && !x->is_used)
         n->used_bytes += x->landed;
     x->is_used = x->is_held;
+    x->n_again = 0;
+    for (uint32_t i = 0; i < w->n_flights && x->is_held; i++)
+        x->n_again += w->flights[i].layer == event->layer &&
+                      w->flights[i].expert == event->expert && !w->flights[i].is_dead;
 }
 
 static void on_read(struct world *w, const struct sl_cache_event *event)

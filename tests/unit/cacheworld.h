@@ -39,6 +39,8 @@ struct world_expert {
     uint32_t origin;     /* enum sl_slot_origin */
     uint32_t parts;      /* in memory */
     uint32_t generation; /* counts readings */
+    uint32_t n_again;    /* slices that flew when a ticket came: may fail, and are read again */
+    uint32_t n_repeats;  /* of them, to be submitted now */
     uint64_t submitted[SL_PART_COUNT];
     uint64_t landed;     /* bytes */
 };
@@ -46,7 +48,7 @@ struct world_expert {
 struct world_flight {
     uint64_t tag;
     uint32_t layer, expert, generation, origin;
-    uint32_t bytes;
+    uint32_t part, bytes;
     bool is_dead, was_used; /* the slot was given up */
 };
 

@@ -337,6 +337,40 @@ static void a_failed_guess_is_forgotten(void **state)
     world_close(w);
 }
 
+/* What flew before the ticket came may have failed in a bad moment that is over. */
+static void a_failed_guess_that_comes_true_is_read_again(void **state)
+{
+    open_small(4);
+    world_hint(w, 2, 6, 0.9f);
+    assert_int_equal(w->reader.n_pending, 2);
+    world_request(w, 2, (const uint32_t[]){ 6 }, 1);
+    assert_int_equal(w->reader.n_pending, 3);
+    land(0, -EIO);
+    land(0, -EIO);
+    assert_int_equal(w->reader.n_pending, 3);
+    land_all();
+    assert_int_equal(world_wait(w), 0);
+    assert_true(world_is_whole(&w->tickets[0]));
+    world_release_all(w); /* compares */
+    assert_int_equal(world_counters(w).n_failed, 0);
+    world_close(w);
+}
+
+static void a_guess_that_comes_true_fails_in_the_end(void **state)
+{
+    open_small(4);
+    world_hint(w, 2, 6, 0.9f);
+    world_request(w, 2, (const uint32_t[]){ 6 }, 1);
+    for (int i = 0; i < 5; i++)
+        land(0, -EIO);
+    assert_int_equal(world_wait(w), -EIO);
+    assert_int_equal(w->reader.n_pending, 0);
+    world_release_all(w);
+    assert_int_equal(world_counters(w).n_failed, 1);
+    use(2, 6, 1);
+    world_close(w);
+}
+
 static void filling_ends_when_all_is_full(void **state)
 {
     open_small(6);
@@ -655,6 +689,8 @@ int main(void)
         cmocka_unit_test(a_failed_check_uses_no_slot),
         cmocka_unit_test(what_was_not_checked_is_checked_later),
         cmocka_unit_test(a_failed_guess_is_forgotten),
+        cmocka_unit_test(a_failed_guess_that_comes_true_is_read_again),
+        cmocka_unit_test(a_guess_that_comes_true_fails_in_the_end),
         cmocka_unit_test(filling_ends_when_all_is_full),
         cmocka_unit_test(filling_ends_at_a_bad_place),
         cmocka_unit_test(what_has_become_likely_is_read),
