@@ -11,31 +11,22 @@
 #include "base/clock.h"
 #include "model/engine.h"
 
-int sl_benchrun_init(struct sl_benchrun *run, struct sluice_model *model,
-                     const struct sluice_session_opts *opts, uint32_t n_batch,
-                     struct sluice_error *error)
+int sl_benchrun_init(struct sl_benchrun *run, const struct sl_opened *opened, uint32_t n_batch)
 {
-    struct sluice_model_info info;
-    int r;
-
-    sluice_model_get_info(model, &info);
-    *run = (struct sl_benchrun){.n_batch = n_batch, .n_vocab = info.n_vocab, .seq = -1,
-                                .bos = sl_vocab_add_bos(model->vocab) ? info.bos : -1,
-                                .random = 0x9E3779B97F4A7C15u};
-    run->ids = calloc(n_batch, sizeof(*run->ids));
-    if (!run->ids) {
-        (void)snprintf(error->text, sizeof(error->text), "not enough memory");
-        return -ENOMEM;
-    }
-    r = sluice_session_new(&run->session, model, opts, error);
-    if (r < 0)
-        sl_benchrun_done(run);
-    return r;
+    *run = (struct sl_benchrun){
+        .session = opened->session,
+        .ids = calloc(n_batch, sizeof(*run->ids)),
+        .n_batch = n_batch,
+        .n_vocab = opened->info.n_vocab,
+        .bos = sl_vocab_add_bos(opened->model->vocab) ? opened->info.bos : -1,
+        .seq = -1,
+        .random = 0x9E3779B97F4A7C15u,
+    };
+    return run->ids ? 0 : -ENOMEM;
 }
 
 void sl_benchrun_done(struct sl_benchrun *run)
 {
-    sluice_session_free(run->session);
     free(run->ids);
     *run = (struct sl_benchrun){.seq = -1};
 }

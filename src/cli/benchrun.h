@@ -8,10 +8,10 @@
 
 #include <stdint.h>
 
-#include "sluice.h"
+#include "cli/opened.h"
 
 struct sl_benchrun { /* all zeroes: not begun */
-    struct sluice_session *session; /* owned */
+    struct sluice_session *session; /* borrowed */
     int32_t *ids;                   /* owned, [n_batch] */
     uint32_t n_batch;               /* prompt tokens for each call */
     uint32_t n_vocab;
@@ -20,10 +20,8 @@ struct sl_benchrun { /* all zeroes: not begun */
     uint64_t random;
 };
 
-/* A session of one sequence. model is borrowed. opts: n_seq_max and n_logits must be 1. */
-int sl_benchrun_init(struct sl_benchrun *run, struct sluice_model *model,
-                     const struct sluice_session_opts *opts, uint32_t n_batch,
-                     struct sluice_error *error);
+/* opened, which is borrowed, has a session with n_seq_max and n_logits 1. -ENOMEM. */
+int sl_benchrun_init(struct sl_benchrun *run, const struct sl_opened *opened, uint32_t n_batch);
 void sl_benchrun_done(struct sl_benchrun *run);
 
 /* Keep the first depth tokens of the sequence, or compute what lacks. Not timed. The

@@ -43,7 +43,7 @@ struct round {
 
 struct measure {
     const struct sl_target_opts *opts;
-    struct sluice_model *model;
+    struct sl_opened opened;
     struct sl_benchrun run;
     struct sl_readspeed reads;
     struct sl_target t;
@@ -78,7 +78,7 @@ static struct sl_target_spread spread_of(double *values, uint32_t n)
 
 static double read_disk(struct measure *m)
 {
-    struct sl_mapping *map = sl_readspeed_file(m->model);
+    struct sl_mapping *map = sl_readspeed_file(m->opened.model);
     double rate = 0.0;
     struct sl_diag diag;
 
@@ -224,18 +224,17 @@ static void summarise(struct measure *m, double *values)
 
 static void set_model(struct measure *m)
 {
-    struct sluice_model_info info;
+    const struct sluice_model_info *info = &m->opened.info;
 
-    sluice_model_get_info(m->model, &info);
-    m->t.path = info.path;
-    m->t.level = info.cpu;
-    m->t.is_streaming = info.is_streaming;
-    m->t.n_threads = info.n_threads;
-    m->t.weight_bytes = info.weight_bytes;
-    m->t.token_bytes = info.token_bytes;
+    m->t.path = info->path;
+    m->t.level = info->cpu;
+    m->t.is_streaming = info->is_streaming;
+    m->t.n_threads = info->n_threads;
+    m->t.weight_bytes = info->weight_bytes;
+    m->t.token_bytes = info->token_bytes;
     m->t.target = m->opts->target;
     sl_benchprint_cpu(m->t.cpu, sizeof(m->t.cpu));
-    sl_benchrun_model_type(m->t.model_type, m->model);
+    sl_benchrun_model_type(m->t.model_type, m->opened.model);
 }
 
 static void print_spread(const char *label, const struct sl_target_spread *s, double scale,
@@ -397,15 +396,13 @@ static int measure_all(struct measure *m)
 
     m->rounds = calloc(m->t.n_rounds, sizeof(*m->rounds));
     values = calloc(m->t.n_rounds, sizeof(*values));
-    sl_interrupt_set_session(m->run.session);
+    sl_interrupt_set_session(m->opened.session);
     r = m->rounds && values ? run_rounds(m) : -ENOMEM;
     sl_interrupt_set_session(NULL);
-    if (r == -ECANCELED && sl_interrupt_is_set())
-        code = SL_EXIT_INTERRUPTED;
-    else if (!m->rounds || !values)
+    if (!m->rounds || !values)
         code = sl_report_error("not enough memory");
     else if (r < 0)
-        code = sl_report_error("%s", sluice_session_error(m->run.session));
+        code = sl_opened_step_code(&m->opened, r);
     else
         summarise(m, values);
     free(values);
@@ -423,16 +420,14 @@ static int write_html(struct sl_outfile *html, const struct sl_target *t)
     return sl_outfile_commit(html, &diag) < 0 ? sl_report_error("%s", diag.text) : SL_EXIT_OK;
 }
 
-static int run_opened(struct measure *m, const struct sluice_session_opts *session, size_t n_read,
-                      struct sl_outfile *html)
+static int run_opened(struct measure *m, size_t n_read, struct sl_outfile *html)
 {
-    struct sluice_error error = {""};
-    int code, r = sl_benchrun_init(&m->run, m->model, session, 1, &error);
+    int code, r = sl_benchrun_init(&m->run, &m->opened, 1);
 
     if (r < 0)
-        return sl_report_failure(error.text);
+        return sl_report_error("not enough memory");
     set_model(m);
-    r = sl_readspeed_init(&m->reads, m->model, n_read);
+    r = sl_readspeed_init(&m->reads, m->opened.model, n_read);
     m->t.read_bytes = m->reads.bytes;
     if (r < 0)
         code = sl_report_error("not enough memory to measure memory with");
@@ -464,13 +459,12 @@ int sl_benchtarget_run(struct sl_model_args *model, const struct sl_target_opts 
     if (opts->html_path && sl_outfile_open(&html, opts->html_path, &diag) < 0)
         return sl_report_error("%s", diag.text);
     n_read = sl_readspeed_bytes(&model->opts.ram_bytes);
-    code = sl_options_open_model(model, &session, &m.model);
-    if (code == SL_EXIT_OK) {
-        code = run_opened(&m, &session, n_read, &html);
-        code = sl_options_close_model(m.model, code);
-    } else if (code == SL_EXIT_FAILED) {
+    code = sl_opened_open(&m.opened, model, &session);
+    if (code == SL_EXIT_OK)
+        code = run_opened(&m, n_read, &html);
+    else if (code == SL_EXIT_FAILED)
         sl_readspeed_explain(n_read, model->opts.ram_bytes);
-    }
+    code = sl_opened_close(&m.opened, code);
     sl_outfile_done(&html);
     return code;
 }

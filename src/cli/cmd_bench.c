@@ -51,7 +51,7 @@ struct bench {
     uint32_t i_test, n_tests; /* for progress */
     uint64_t *samples_ns;     /* [n_reps] */
     /* of the setting */
-    struct sluice_model *model;
+    struct sl_opened opened;
     struct sl_benchrun run;
     struct sl_readspeed reads; /* with --extended */
     struct sl_bench_row row;
@@ -125,16 +125,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &args->bench;
         state->child_inputs[1] = &args->model;
-        state->child_inputs[2] = &args->model;
         break;
     case KEY_TARGET: args->target.target = parse_target(arg, state); break;
     case KEY_JSON: args->target.is_json = true; break;
     case KEY_HTML: args->target.html_path = arg; break;
-    case ARGP_KEY_ARG:
-        if (state->arg_num > 0)
-            argp_error(state, "too many arguments");
-        args->model.path = arg;
-        break;
     case ARGP_KEY_END: check(args, state); break;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -153,8 +147,7 @@ static const struct argp_option options[] = {
 
 static const struct argp_child children[] = {
     {&sl_options_bench, 0, "Tests, as llama-bench has them (lists as 1,2 and 1-8 and 1-16*2):", 1},
-    {&sl_options_memory, 0, "Memory:", 2},
-    {&sl_options_model, 0, "Machine:", 3},
+    {&sl_options_engine, 0, NULL, 0},
     {0},
 };
 
@@ -281,10 +274,8 @@ static int run_test(struct bench *b, uint32_t n_prompt, uint32_t n_gen, uint32_t
     if (b->reads.bytes)
         read_memory(b, rates);
     r = sl_interrupt_is_set() ? -ECANCELED : time_test(b, n_prompt, n_gen, depth);
-    if (r == -ECANCELED && sl_interrupt_is_set())
-        return SL_EXIT_INTERRUPTED;
     if (r < 0)
-        return sl_report_error("%s", sluice_session_error(b->run.session));
+        return sl_opened_step_code(&b->opened, r);
     if (b->reads.bytes) {
         read_memory(b, rates + N_READS);
         qsort(rates, 2 * N_READS, sizeof(rates[0]), compare_doubles);
@@ -319,22 +310,21 @@ static int run_tests(struct bench *b)
 
 static void set_row(struct bench *b, const struct setting *setting)
 {
-    struct sluice_model_info info;
+    const struct sluice_model_info *info = &b->opened.info;
 
-    sluice_model_get_info(b->model, &info);
-    sl_benchrun_model_type(b->model_type, b->model);
+    sl_benchrun_model_type(b->model_type, b->opened.model);
     b->row = (struct sl_bench_row){
         .model_path = setting->path,
         .model_type = b->model_type,
         .kv = sl_benchopts_kv_name(setting->kv),
-        .model_bytes = info.weight_bytes,
-        .n_params = sl_benchrun_n_params(b->model),
+        .model_bytes = info->weight_bytes,
+        .n_params = sl_benchrun_n_params(b->opened.model),
         .n_batch = setting->n_batch,
         .n_ubatch = setting->n_ubatch,
-        .n_threads = info.n_threads,
+        .n_threads = info->n_threads,
         .samples_ns = b->samples_ns,
         .n_samples = b->args->bench.n_reps,
-        .token_bytes = info.token_bytes,
+        .token_bytes = info->token_bytes,
     };
 }
 
@@ -347,7 +337,6 @@ static int run_setting(struct bench *b, const struct setting *setting)
                                        .n_chunk = n_chunk < n_ctx ? n_chunk : n_ctx,
                                        .kv = (enum sluice_kv)setting->kv};
     struct sl_model_args model = b->args->model;
-    struct sluice_error error = {""};
     size_t n_read = 0;
     int r;
 
@@ -355,28 +344,25 @@ static int run_setting(struct bench *b, const struct setting *setting)
     model.opts.n_threads = setting->n_threads;
     if (b->args->bench.is_extended)
         n_read = sl_readspeed_bytes(&model.opts.ram_bytes);
-    r = sl_options_open_model(&model, &opts, &b->model);
+    r = sl_opened_open(&b->opened, &model, &opts);
     if (r == SL_EXIT_FAILED)
         sl_readspeed_explain(n_read, model.opts.ram_bytes);
-    if (r)
-        return r;
-    r = sl_benchrun_init(&b->run, b->model, &opts, setting->n_batch, &error);
-    if (r < 0) {
-        r = sl_report_failure(error.text);
-    } else if (n_read && sl_readspeed_init(&b->reads, b->model, n_read) < 0) {
+    if (r) {
+        ; /* it was reported */
+    } else if (sl_benchrun_init(&b->run, &b->opened, setting->n_batch) < 0) {
+        r = sl_report_error("not enough memory");
+    } else if (n_read && sl_readspeed_init(&b->reads, b->opened.model, n_read) < 0) {
         r = sl_report_error("not enough memory to measure memory with");
     } else {
         set_row(b, setting);
-        sl_interrupt_set_session(b->run.session);
+        sl_interrupt_set_session(b->opened.session);
         sl_readspeed_touch(&b->reads);
         r = run_tests(b);
         sl_interrupt_set_session(NULL);
     }
     sl_readspeed_done(&b->reads);
     sl_benchrun_done(&b->run);
-    r = sl_options_close_model(b->model, r);
-    b->model = NULL;
-    return r;
+    return sl_opened_close(&b->opened, r);
 }
 
 static int run_settings(struct bench *b)
@@ -490,6 +476,7 @@ int sl_cmd_bench(int argc, char **argv)
     if (!args)
         return sl_report_error("not enough memory");
     args->bench.out = SL_BENCH_MD;
+    args->model.is_path_optional = true; /* -m names models too */
     args->target.target = 112.0;
     args->model.no_profile = true; /* random ids would spoil what real use taught */
     argp_parse(&argp, argc, argv, ARGP_LONG_ONLY, NULL, args);

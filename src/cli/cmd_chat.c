@@ -14,6 +14,7 @@
 #include "cli/infile.h"
 #include "cli/interrupt.h"
 #include "cli/message.h"
+#include "cli/opened.h"
 #include "cli/options.h"
 #include "cli/outfile.h"
 #include "cli/report.h"
@@ -38,8 +39,7 @@ struct chat_args {
 
 struct chat {
     struct chat_args *args;
-    struct sluice_model *model;
-    struct sluice_session *session;
+    struct sl_opened opened;
     int seq;
     struct sluice_logit_bias *bias;
     struct sluice_sampler_opts sampling;
@@ -63,22 +63,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = &args->sampling;
         state->child_inputs[1] = &args->session;
         state->child_inputs[2] = &args->model;
-        state->child_inputs[3] = &args->model;
         break;
     case KEY_SYSTEM: args->system = arg; break;
     case KEY_NO_COLOR: args->no_color = true; break;
     case KEY_NO_HISTORY: args->no_history = true; break;
     case KEY_STATS: args->stats = true; break;
     case KEY_LOAD: args->load = arg; break;
-    case ARGP_KEY_ARG:
-        if (state->arg_num > 0)
-            argp_error(state, "too many arguments; sluice run answers a prompt");
-        args->model.path = arg;
-        break;
-    case ARGP_KEY_END:
-        if (!args->model.path)
-            argp_error(state, "no model given");
-        break;
     default: return ARGP_ERR_UNKNOWN;
     }
     return 0;
@@ -96,8 +86,7 @@ static const struct argp_option options[] = {
 static const struct argp_child children[] = {
     {&sl_options_sampling, 0, "Sampling (defaults by model):", 1},
     {&sl_options_session, 0, "Session:", 2},
-    {&sl_options_memory, 0, "Memory:", 3},
-    {&sl_options_model, 0, "Machine:", 4},
+    {&sl_options_engine, 0, NULL, 0},
     {0},
 };
 
@@ -145,16 +134,17 @@ static int generate(struct chat *chat)
     size_t n_ids;
     int r;
 
-    r = sl_message_render(&chat->messages, chat->model, &text, &error);
+    r = sl_message_render(&chat->messages, chat->opened.model, &text, &error);
     if (r < 0)
         return failed(chat, error.text);
-    r = sl_message_tokenize(chat->model, text, SLUICE_TOKENIZE_SPECIAL, &ids, &n_ids);
+    r = sl_message_tokenize(chat->opened.model, text, SLUICE_TOKENIZE_SPECIAL, &ids, &n_ids);
     free(text);
     if (r < 0)
         return failed(chat, sl_report_tokenize_text(r));
     opts.sampling.seed += chat->n_answers++; /* another answer for /regen */
     sl_strbuf_cut(&chat->answer, 0);
-    r = sl_generate(chat->model, chat->session, chat->seq, ids, n_ids, &opts, &chat->stats, &error);
+    r = sl_generate(chat->opened.model, chat->opened.session, chat->seq, ids, n_ids, &opts,
+                    &chat->stats, &error);
     free(ids);
     if (chat->output_error == 0)
         chat->output_error = sl_message_show("\n", 1, chat->is_terminal);
@@ -297,11 +287,11 @@ static void cmd_stats(struct chat *chat, const char *arg)
     struct sluice_session_opts opts;
     const int32_t *tokens;
 
-    sluice_session_get_opts(chat->session, &opts);
+    sluice_session_get_opts(chat->opened.session, &opts);
     if (chat->n_answers)
         sl_stats_print(&chat->stats, chat->sampling.seed + chat->n_answers - 1);
     printf("context: %lld of %u tokens\n",
-           (long long)sluice_seq_tokens(chat->session, chat->seq, &tokens), opts.n_ctx);
+           (long long)sluice_seq_tokens(chat->opened.session, chat->seq, &tokens), opts.n_ctx);
 }
 
 static void cmd_exit(struct chat *chat, const char *arg)
@@ -380,7 +370,7 @@ static int loop(struct chat *chat)
 
 static int open_all(struct chat *chat)
 {
-    struct sluice_error error = {""};
+    const struct sluice_model *model;
     struct sl_diag diag;
     int r;
 
@@ -392,22 +382,20 @@ static int open_all(struct chat *chat)
     if (chat->args->system && sl_message_set_system(&chat->messages, chat->args->system) < 0)
         return sl_report_error("not enough memory");
     chat->args->session.opts.n_seq_max = 1;
-    r = sl_options_open_model(&chat->args->model, &chat->args->session.opts, &chat->model);
+    r = sl_opened_open(&chat->opened, &chat->args->model, &chat->args->session.opts);
     if (r)
         return r;
-    sl_message_note_template(chat->model);
-    if (sl_options_sampler(&chat->args->sampling, chat->model, &chat->sampling, &chat->bias) < 0)
+    model = chat->opened.model;
+    sl_message_note_template(model);
+    if (sl_options_sampler(&chat->args->sampling, model, &chat->sampling, &chat->bias) < 0)
         return SL_EXIT_FAILED;
-    r = sluice_session_new(&chat->session, chat->model, &chat->args->session.opts, &error);
-    if (r < 0)
-        return sl_report_failure(error.text);
-    chat->seq = sluice_seq_new(chat->session);
+    chat->seq = sluice_seq_new(chat->opened.session);
     return chat->seq < 0 ? sl_report_error("%s", sl_err_text(chat->seq)) : 0;
 }
 
 int sl_cmd_chat(int argc, char **argv)
 {
-    struct chat_args args = {0};
+    struct chat_args args = {.model.advice = "sluice run answers a prompt"};
     struct chat chat = {.args = &args, .is_terminal = isatty(STDOUT_FILENO)};
     const char *no_color = getenv("NO_COLOR");
     int code;
@@ -422,8 +410,7 @@ int sl_cmd_chat(int argc, char **argv)
     }
     sl_message_done(&chat.messages);
     sl_strbuf_done(&chat.answer);
-    sluice_session_free(chat.session);
-    code = sl_options_close_model(chat.model, code);
+    code = sl_opened_close(&chat.opened, code);
     free(chat.bias);
     return code;
 }

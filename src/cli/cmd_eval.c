@@ -14,6 +14,7 @@
 #include "cli/command.h"
 #include "cli/infile.h"
 #include "cli/interrupt.h"
+#include "cli/opened.h"
 #include "cli/options.h"
 #include "cli/outfile.h"
 #include "cli/report.h"
@@ -47,9 +48,7 @@ struct routes {
 
 struct eval {
     struct eval_args *args;
-    struct sluice_model *model;
-    struct sluice_session *session;
-    struct sluice_model_info info;
+    struct sl_opened opened;
     char *text; /* of the ids */
     size_t text_len;
     int32_t *ids;
@@ -68,19 +67,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &args->session;
         state->child_inputs[1] = &args->model;
-        state->child_inputs[2] = &args->model;
         break;
     case KEY_TOKENS: args->tokens = arg; break;
     case KEY_LOGITS: args->logits = arg; break;
     case KEY_ROUTES: args->routes = arg; break;
-    case ARGP_KEY_ARG:
-        if (state->arg_num > 0)
-            argp_error(state, "too many arguments");
-        args->model.path = arg;
-        break;
     case ARGP_KEY_END:
-        if (!args->model.path)
-            argp_error(state, "no model given");
         if (!args->tokens)
             argp_error(state, "--tokens FILE is needed");
         break;
@@ -99,8 +90,7 @@ static const struct argp_option options[] = {
 
 static const struct argp_child children[] = {
     {&sl_options_session, 0, "Session (--kv is f32 here):", 1},
-    {&sl_options_memory, 0, "Memory:", 2},
-    {&sl_options_model, 0, "Machine:", 3},
+    {&sl_options_engine, 0, NULL, 0},
     {0},
 };
 
@@ -128,8 +118,8 @@ static int parse_ids(struct eval *e)
 {
     const char *name = strcmp(e->args->tokens, "-") != 0 ? e->args->tokens : "standard input";
     struct sl_diag diag;
-    int r = sl_infile_parse_ids(name, e->text, e->text_len, e->info.n_vocab, &e->ids, &e->n_ids,
-                                &diag);
+    int r = sl_infile_parse_ids(name, e->text, e->text_len, e->opened.info.n_vocab, &e->ids,
+                                &e->n_ids, &diag);
 
     return r < 0 ? sl_report_error("%s", diag.text) : 0;
 }
@@ -232,7 +222,7 @@ static void find_top(struct eval *e, const float *logits)
 {
     int n = 0;
 
-    for (uint32_t id = 0; id < e->info.n_vocab; id++) {
+    for (uint32_t id = 0; id < e->opened.info.n_vocab; id++) {
         int i = n < N_TOP ? n++ : N_TOP;
 
         for (; i > 0 && logits[id] > e->top_logits[i - 1]; i--)
@@ -250,19 +240,20 @@ static void find_top(struct eval *e, const float *logits)
 static int compute(struct eval *e)
 {
     uint32_t n_chunk = e->args->session.opts.n_chunk;
-    int seq = sluice_seq_new(e->session);
+    struct sluice_session *session = e->opened.session;
+    int seq = sluice_seq_new(session);
     int r = seq < 0 ? seq : 0;
 
-    sl_interrupt_set_session(e->session);
+    sl_interrupt_set_session(session);
     for (size_t pos = 0; r == 0 && pos < e->n_ids; pos += n_chunk) {
         uint32_t n = e->n_ids - pos < n_chunk ? (uint32_t)(e->n_ids - pos) : n_chunk;
         uint32_t n_rows = e->logits.file ? n : 1;
         struct sluice_batch batch = {
             .seq = seq, .n_tokens = n, .tokens = e->ids + pos, .n_logits = n_rows};
-        size_t row = e->info.n_vocab;
+        size_t row = e->opened.info.n_vocab;
         const float *logits;
 
-        r = sl_interrupt_is_set() ? -ECANCELED : sluice_decode(e->session, &batch, 1, &logits);
+        r = sl_interrupt_is_set() ? -ECANCELED : sluice_decode(session, &batch, 1, &logits);
         if (r < 0)
             break;
         if (e->logits.file &&
@@ -272,17 +263,15 @@ static int compute(struct eval *e)
             find_top(e, logits + row * (n_rows - 1));
     }
     sl_interrupt_set_session(NULL);
-    if (r == -ECANCELED && sl_interrupt_is_set())
-        return SL_EXIT_INTERRUPTED;
-    return r < 0 ? sl_report_error("%s", sluice_session_error(e->session)) : 0;
+    return sl_opened_step_code(&e->opened, r);
 }
 
 static int print_top(const struct eval *e)
 {
-    for (int i = 0; i < N_TOP && (uint32_t)i < e->info.n_vocab; i++) {
+    for (int i = 0; i < N_TOP && (uint32_t)i < e->opened.info.n_vocab; i++) {
         struct sl_jsonwriter w;
         const char *piece;
-        int len = sluice_token_piece(e->model, e->top[i], true, &piece);
+        int len = sluice_token_piece(e->opened.model, e->top[i], true, &piece);
 
         printf("%6" PRId32 " %10.5f ", e->top[i], (double)e->top_logits[i]);
         sl_jsonwriter_init(&w, stdout, 0);
@@ -326,20 +315,17 @@ static void set_session(struct eval *e)
     opts->n_logits = e->args->logits ? opts->n_chunk : 1;
 }
 
-static int open_session(struct eval *e)
+static int check_count(const struct eval *e)
 {
-    struct sluice_session_opts *opts = &e->args->session.opts;
-    struct sluice_error error = {""};
-    int r;
+    uint32_t n_ctx = e->args->session.opts.n_ctx;
 
     if (e->n_ids > N_IDS_MAX)
         return sl_report_error("%s: %zu token ids, more than any context", e->args->tokens,
                                e->n_ids);
-    if (opts->n_ctx < e->n_ids)
+    if (n_ctx < e->n_ids)
         return sl_report_error("%s: %zu token ids, the context has %" PRIu32, e->args->tokens,
-                               e->n_ids, opts->n_ctx);
-    r = sluice_session_new(&e->session, e->model, opts, &error);
-    return r < 0 ? sl_report_failure(error.text) : 0;
+                               e->n_ids, n_ctx);
+    return 0;
 }
 
 static int run_all(struct eval *e)
@@ -351,23 +337,21 @@ static int run_all(struct eval *e)
     if (r)
         return r;
     set_session(e);
-    r = sl_options_open_model(&e->args->model, &e->args->session.opts, &e->model);
-    if (r)
-        return r;
-    sluice_model_get_info(e->model, &e->info);
-    r = parse_ids(e);
+    r = sl_opened_open(&e->opened, &e->args->model, &e->args->session.opts);
     if (r == 0)
-        r = open_session(e);
+        r = parse_ids(e);
+    if (r == 0)
+        r = check_count(e);
     if (r)
         return r;
     if ((e->args->logits && sl_outfile_open(&e->logits, e->args->logits, &diag) < 0) ||
         (e->args->routes && sl_outfile_open(&e->routes_file, e->args->routes, &diag) < 0))
         return sl_report_error("%s", diag.text);
     if (e->args->routes) {
-        r = routes_init(&e->routes, &e->info, e->n_ids);
+        r = routes_init(&e->routes, &e->opened.info, e->n_ids);
         if (r)
             return r;
-        sluice_session_set_route_fn(e->session, on_route, &e->routes);
+        sluice_session_set_route_fn(e->opened.session, on_route, &e->routes);
     }
     r = compute(e);
     return r ? r : commit(e);
@@ -384,8 +368,7 @@ int sl_cmd_eval(int argc, char **argv)
     sl_outfile_done(&e.logits);
     sl_outfile_done(&e.routes_file);
     routes_done(&e.routes);
-    sluice_session_free(e.session);
-    code = sl_options_close_model(e.model, code);
+    code = sl_opened_close(&e.opened, code);
     free(e.ids);
     free(e.text);
     return code;

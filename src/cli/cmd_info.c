@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/message.h"
 #include "cli/metadata.h"
+#include "cli/opened.h"
 #include "cli/options.h"
 #include "cli/packreport.h"
 #include "cli/report.h"
@@ -30,8 +31,7 @@ struct group {
 };
 
 struct info {
-    const struct sluice_model *model;
-    struct sluice_model_info model_info;
+    struct sl_opened opened;
     struct sl_topology *topology;
     struct sl_placement placement;
     struct group groups[SL_ROLE_COUNT][SL_DTYPE_LIMIT];
@@ -46,18 +46,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &args->model;
-        state->child_inputs[1] = &args->model;
         break;
     case KEY_JSON: args->json = true; break;
-    case ARGP_KEY_ARG:
-        if (state->arg_num > 0)
-            argp_error(state, "too many arguments");
-        args->model.path = arg;
-        break;
-    case ARGP_KEY_END:
-        if (!args->model.path)
-            argp_error(state, "no model given");
-        break;
     default: return ARGP_ERR_UNKNOWN;
     }
     return 0;
@@ -69,8 +59,7 @@ static const struct argp_option options[] = {
 };
 
 static const struct argp_child children[] = {
-    {&sl_options_memory, 0, "Memory:", 1},
-    {&sl_options_model, 0, "Machine:", 2},
+    {&sl_options_engine, 0, NULL, 0},
     {0},
 };
 
@@ -84,7 +73,7 @@ static const struct argp argp = {
 
 static void count_tensors(struct info *info)
 {
-    const struct sl_gguf *gguf = info->model->gguf;
+    const struct sl_gguf *gguf = info->opened.model->gguf;
 
     for (uint32_t i = 0; i < sl_gguf_n_tensors(gguf); i++) {
         const struct sl_gguf_tensor *t = sl_gguf_tensor_at(gguf, i);
@@ -106,11 +95,11 @@ static double mb(uint64_t bytes)
 
 static void print_model(const struct info *info)
 {
-    const struct sluice_model_info *m = &info->model_info;
-    const struct sl_gguf *gguf = info->model->gguf;
+    const struct sluice_model_info *m = &info->opened.info;
+    const struct sl_gguf *gguf = info->opened.model->gguf;
 
     printf("file          %s\n", m->path);
-    if (info->model->pack)
+    if (info->opened.model->pack)
         printf("              pack of a GGUF %" PRIu32 ", %.1f MB\n", sl_gguf_version(gguf),
                mb(m->file_bytes));
     else
@@ -126,14 +115,14 @@ static void print_model(const struct info *info)
     printf("\ncontext       %" PRIu32 " tokens\n", m->n_ctx_train);
     printf("vocabulary    %" PRIu32 " tokens, bos %" PRId32 ", eos %" PRId32 ", splitting %s\n",
            m->n_vocab, m->bos, m->eos,
-           sl_tokenizer_has_jit(info->model->tokenizer) ? "compiled" : "interpreted");
+           sl_tokenizer_has_jit(info->opened.model->tokenizer) ? "compiled" : "interpreted");
     printf("chat          %s%s\n", m->chat_template,
-           info->model->is_chat_template_known    ? ""
-           : sl_message_has_template(info->model) ? " (the file's own template is not known)"
+           info->opened.model->is_chat_template_known    ? ""
+           : sl_message_has_template(info->opened.model) ? " (the file's own template is not known)"
                                                   : " (the file has no template)");
     printf("weights       %.1f MB, of which %.1f MB are read per token\n", mb(m->weight_bytes),
            mb(m->token_bytes));
-    if (info->model->pack)
+    if (info->opened.model->pack)
         sl_packreport_print(&info->pack);
 }
 
@@ -141,9 +130,9 @@ static void print_machine(const struct info *info)
 {
     const struct sl_placement *p = &info->placement;
 
-    printf("cpu           %s (this machine has %s)\n", info->model_info.cpu,
+    printf("cpu           %s (this machine has %s)\n", info->opened.info.cpu,
            sl_cpu_level_name(sl_cpu_best()));
-    printf("threads       %" PRIu32 " on logical CPUs", info->model_info.n_threads);
+    printf("threads       %" PRIu32 " on logical CPUs", info->opened.info.n_threads);
     for (uint32_t i = 0; i < p->n_threads; i++)
         if (p->cpus[i] < 0)
             printf(" any");
@@ -173,8 +162,8 @@ static void print_lines(const char *lines, const char *separator)
 /* What a session of defaults would find. */
 static void print_memory(const struct info *info)
 {
-    const struct sluice_model_info *m = &info->model_info;
-    const struct sl_plan *p = &info->model->plan;
+    const struct sluice_model_info *m = &info->opened.info;
+    const struct sl_plan *p = &info->opened.model->plan;
     char a[SL_UNITS_BYTES], b[SL_UNITS_BYTES];
 
     if (!m->is_streaming) {
@@ -214,13 +203,13 @@ static void print_tensors(const struct info *info)
     for (uint32_t type = 0; type < SL_DTYPE_LIMIT; type++)
         if (info->is_multiplied[type])
             printf("%-12s %-10s %-10s\n", sl_dtype_name(type),
-                   info->model->kernels.matmul[type].one_isa,
-                   info->model->kernels.matmul[type].many_isa);
+                   info->opened.model->kernels.matmul[type].one_isa,
+                   info->opened.model->kernels.matmul[type].many_isa);
 }
 
 static void print_metadata(const struct info *info)
 {
-    const struct sl_gguf *gguf = info->model->gguf;
+    const struct sl_gguf *gguf = info->opened.model->gguf;
 
     printf("\nmetadata\n");
     for (uint32_t i = 0; i < sl_gguf_n_kv(gguf); i++) {
@@ -251,11 +240,11 @@ static void write_string(struct sl_jsonwriter *w, const char *key, const char *v
 
 static void write_model(struct sl_jsonwriter *w, const struct info *info)
 {
-    const struct sluice_model_info *m = &info->model_info;
+    const struct sluice_model_info *m = &info->opened.info;
 
     write_string(w, "path", m->path);
-    write_u64(w, "gguf_version", sl_gguf_version(info->model->gguf));
-    write_u64(w, "parts", sl_gguf_n_splits(info->model->gguf));
+    write_u64(w, "gguf_version", sl_gguf_version(info->opened.model->gguf));
+    write_u64(w, "parts", sl_gguf_n_splits(info->opened.model->gguf));
     write_string(w, "architecture", m->architecture);
     write_string(w, "name", m->name);
     write_u64(w, "layers", m->n_layers);
@@ -270,10 +259,10 @@ static void write_model(struct sl_jsonwriter *w, const struct info *info)
     sl_jsonwriter_key(w, "eos");
     sl_jsonwriter_i64(w, m->eos);
     sl_jsonwriter_key(w, "tokenizer_jit");
-    sl_jsonwriter_bool(w, sl_tokenizer_has_jit(info->model->tokenizer));
+    sl_jsonwriter_bool(w, sl_tokenizer_has_jit(info->opened.model->tokenizer));
     write_string(w, "chat_template", m->chat_template);
     sl_jsonwriter_key(w, "chat_template_known");
-    sl_jsonwriter_bool(w, info->model->is_chat_template_known);
+    sl_jsonwriter_bool(w, info->opened.model->is_chat_template_known);
     write_u64(w, "file_bytes", m->file_bytes);
     write_u64(w, "weight_bytes", m->weight_bytes);
     write_u64(w, "token_bytes", m->token_bytes);
@@ -281,9 +270,9 @@ static void write_model(struct sl_jsonwriter *w, const struct info *info)
 
 static void write_machine(struct sl_jsonwriter *w, const struct info *info)
 {
-    write_string(w, "cpu", info->model_info.cpu);
+    write_string(w, "cpu", info->opened.info.cpu);
     write_string(w, "cpu_best", sl_cpu_level_name(sl_cpu_best()));
-    write_u64(w, "threads", info->model_info.n_threads);
+    write_u64(w, "threads", info->opened.info.n_threads);
     sl_jsonwriter_key(w, "thread_cpus");
     sl_jsonwriter_begin_array(w);
     for (uint32_t i = 0; i < info->placement.n_threads; i++)
@@ -296,8 +285,8 @@ static void write_machine(struct sl_jsonwriter *w, const struct info *info)
             continue;
         sl_jsonwriter_key(w, sl_dtype_name(type));
         sl_jsonwriter_begin_object(w);
-        write_string(w, "one_token", info->model->kernels.matmul[type].one_isa);
-        write_string(w, "many_tokens", info->model->kernels.matmul[type].many_isa);
+        write_string(w, "one_token", info->opened.model->kernels.matmul[type].one_isa);
+        write_string(w, "many_tokens", info->opened.model->kernels.matmul[type].many_isa);
         sl_jsonwriter_end_object(w);
     }
     sl_jsonwriter_end_object(w);
@@ -305,8 +294,8 @@ static void write_machine(struct sl_jsonwriter *w, const struct info *info)
 
 static void write_memory(struct sl_jsonwriter *w, const struct info *info)
 {
-    const struct sluice_model_info *m = &info->model_info;
-    const struct sl_plan *p = &info->model->plan;
+    const struct sluice_model_info *m = &info->opened.info;
+    const struct sl_plan *p = &info->opened.model->plan;
 
     sl_jsonwriter_key(w, "memory");
     sl_jsonwriter_begin_object(w);
@@ -346,7 +335,7 @@ static void write_tensors(struct sl_jsonwriter *w, const struct info *info)
 
 static int write_json(const struct info *info)
 {
-    const struct sl_gguf *gguf = info->model->gguf;
+    const struct sl_gguf *gguf = info->opened.model->gguf;
     struct sl_jsonwriter w;
 
     sl_jsonwriter_init(&w, stdout, SL_JSONWRITER_PRETTY);
@@ -355,7 +344,7 @@ static int write_json(const struct info *info)
     write_machine(&w, info);
     write_memory(&w, info);
     write_tensors(&w, info);
-    if (info->model->pack) {
+    if (info->opened.model->pack) {
         sl_jsonwriter_key(&w, "pack");
         sl_jsonwriter_begin_object(&w);
         sl_packreport_write(&w, &info->pack);
@@ -389,7 +378,6 @@ static int plan(struct info *info, const struct sl_model_args *args)
 int sl_cmd_info(int argc, char **argv)
 {
     struct info_args args = {.model.opts.flags = SLUICE_MODEL_NO_WARM};
-    struct sluice_model *model = NULL;
     struct info *info;
     int r;
 
@@ -399,13 +387,11 @@ int sl_cmd_info(int argc, char **argv)
         return sl_report_error("not enough memory");
     r = plan(info, &args.model);
     if (r == 0)
-        r = sl_options_open_model(&args.model, NULL, &model);
+        r = sl_opened_open(&info->opened, &args.model, NULL);
     if (r == 0) {
-        info->model = model;
-        sluice_model_get_info(model, &info->model_info);
         count_tensors(info);
-        if (model->pack)
-            sl_packreport_make(&info->pack, model->pack);
+        if (info->opened.model->pack)
+            sl_packreport_make(&info->pack, info->opened.model->pack);
         if (args.json) {
             r = write_json(info);
         } else {
@@ -419,7 +405,7 @@ int sl_cmd_info(int argc, char **argv)
             r = sl_report_flush();
         r = r == 0 || r == -EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED;
     }
-    sluice_model_close(model);
+    r = sl_opened_close(&info->opened, r);
     sl_placement_done(&info->placement);
     sl_topology_close(info->topology);
     free(info);

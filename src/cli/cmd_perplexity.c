@@ -17,6 +17,7 @@
 #include "cli/command.h"
 #include "cli/infile.h"
 #include "cli/interrupt.h"
+#include "cli/opened.h"
 #include "cli/options.h"
 #include "cli/report.h"
 #include "model/engine.h"
@@ -51,19 +52,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &args->session;
         state->child_inputs[1] = &args->model;
-        state->child_inputs[2] = &args->model;
         break;
     case 'f': args->file = arg; break;
     case KEY_TOKENS: args->tokens = arg; break;
     case KEY_JSON: args->json = true; break;
-    case ARGP_KEY_ARG:
-        if (state->arg_num > 0)
-            argp_error(state, "too many arguments");
-        args->model.path = arg;
-        break;
     case ARGP_KEY_END:
-        if (!args->model.path)
-            argp_error(state, "no model given");
         if (!args->file == !args->tokens)
             argp_error(state, "one of -f FILE and --tokens FILE is needed");
         if (args->session.opts.n_ctx == 0)
@@ -86,8 +79,7 @@ static const struct argp_option options[] = {
 
 static const struct argp_child children[] = {
     {&sl_options_session, 0, "Session (a window is --ctx tokens, 512; --kv is f32 here):", 1},
-    {&sl_options_memory, 0, "Memory:", 2},
-    {&sl_options_model, 0, "Machine:", 3},
+    {&sl_options_engine, 0, NULL, 0},
     {0},
 };
 
@@ -101,13 +93,13 @@ static const struct argp argp = {
 };
 
 /* The ids of the text with BOS in front, if the model wants one. */
-static int load_ids(const struct perplexity_args *args, const struct sluice_model *model,
+static int load_ids(const struct perplexity_args *args, const struct sl_opened *opened,
                     int32_t **ret_ids, size_t *ret_n, struct sl_diag *diag)
 {
+    const struct sluice_model_info *info = &opened->info;
     const char *path = args->file ? args->file : args->tokens;
-    bool adds_bos = sl_vocab_add_bos(model->vocab);
+    bool adds_bos = sl_vocab_add_bos(opened->model->vocab);
     int32_t *ids = NULL, *given = NULL;
-    struct sluice_model_info info;
     char *text;
     size_t len, n = 0;
     int64_t n_text;
@@ -116,22 +108,21 @@ static int load_ids(const struct perplexity_args *args, const struct sluice_mode
     r = sl_infile_read(path, &text, &len, diag);
     if (r < 0)
         return r;
-    sluice_model_get_info(model, &info);
     if (args->tokens)
-        r = sl_infile_parse_ids(path, text, len, info.n_vocab, &given, &n, diag);
+        r = sl_infile_parse_ids(path, text, len, info->n_vocab, &given, &n, diag);
     if (r == 0)
         ids = malloc((len + n + 2) * sizeof(*ids));
     if (r == 0 && !ids)
         r = sl_diag_set(diag, -ENOMEM, "not enough memory");
     if (r == 0 && given) {
-        size_t skip = adds_bos && given[0] != info.bos;
+        size_t skip = adds_bos && given[0] != info->bos;
 
         if (skip)
-            ids[0] = info.bos;
+            ids[0] = info->bos;
         memcpy(ids + skip, given, n * sizeof(*ids));
         n += skip;
     } else if (r == 0) {
-        n_text = sluice_tokenize(model, text, len, SLUICE_TOKENIZE_BOS, ids, len + 2);
+        n_text = sluice_tokenize(opened->model, text, len, SLUICE_TOKENIZE_BOS, ids, len + 2);
         n = n_text < 0 ? 0 : (size_t)n_text;
         if (n_text < 0)
             r = sl_diag_set(diag, (int)n_text, "%s cannot be tokenised: %s", path,
@@ -229,27 +220,24 @@ static int print_result(const struct perplexity_args *args, const struct score *
     return sl_jsonwriter_done(&w) < 0 ? sl_report_flush() : sl_report_write("\n", 1);
 }
 
-static int score_all(const struct perplexity_args *args, const struct sluice_model *model,
-                     struct sluice_session *session, int32_t *ids, size_t n_windows)
+static int score_all(const struct perplexity_args *args, const struct sl_opened *opened,
+                     int32_t *ids, size_t n_windows)
 {
     uint32_t n_ctx = args->session.opts.n_ctx;
-    struct sluice_model_info info;
     struct score score = {0};
     int r;
 
-    sluice_model_get_info(model, &info);
     for (size_t i = 0; i < n_windows; i++) {
-        if (sl_vocab_add_bos(model->vocab))
-            ids[i * n_ctx] = info.bos;
+        if (sl_vocab_add_bos(opened->model->vocab))
+            ids[i * n_ctx] = opened->info.bos;
         r = -ECANCELED;
         if (!sl_interrupt_is_set())
-            r = score_window(session, ids + i * n_ctx, &args->session.opts, info.n_vocab, &score);
+            r = score_window(opened->session, ids + i * n_ctx, &args->session.opts,
+                             opened->info.n_vocab, &score);
         if (r < 0) {
             if (!args->json && i)
                 (void)sl_report_write("\n", 1); /* the error matters more */
-            if (r == -ECANCELED && sl_interrupt_is_set())
-                return SL_EXIT_INTERRUPTED;
-            return sl_report_error("%s", sluice_session_error(session));
+            return sl_opened_step_code(opened, r);
         }
         if (!args->json)
             printf("[%zu]%.4f,", i + 1, exp(mean(&score)));
@@ -260,23 +248,18 @@ static int score_all(const struct perplexity_args *args, const struct sluice_mod
     return r == 0 || r == -EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED;
 }
 
-static int run_all(struct perplexity_args *args, struct sluice_model *model, int32_t *ids, size_t n)
+static int run_all(const struct perplexity_args *args, const struct sl_opened *opened, int32_t *ids,
+                   size_t n)
 {
-    struct sluice_session *session = NULL;
-    struct sluice_error error = {""};
     uint32_t n_ctx = args->session.opts.n_ctx;
     int r;
 
     if (n < 2 * (size_t)n_ctx)
         return sl_report_error("the text has %zu tokens; at least two windows, %zu tokens, are "
                                "needed (--ctx makes windows smaller)", n, 2 * (size_t)n_ctx);
-    r = sluice_session_new(&session, model, &args->session.opts, &error);
-    if (r < 0)
-        return sl_report_failure(error.text);
-    sl_interrupt_set_session(session);
-    r = score_all(args, model, session, ids, n / n_ctx);
+    sl_interrupt_set_session(opened->session);
+    r = score_all(args, opened, ids, n / n_ctx);
     sl_interrupt_set_session(NULL);
-    sluice_session_free(session);
     return r;
 }
 
@@ -293,7 +276,7 @@ static void set_session(struct perplexity_args *args)
 int sl_cmd_perplexity(int argc, char **argv)
 {
     struct perplexity_args args = {.session.opts.kv = SLUICE_KV_F32};
-    struct sluice_model *model = NULL;
+    struct sl_opened opened = {0};
     struct sl_diag diag;
     int32_t *ids = NULL;
     size_t n = 0;
@@ -301,14 +284,14 @@ int sl_cmd_perplexity(int argc, char **argv)
 
     argp_parse(&argp, argc, argv, 0, NULL, &args);
     set_session(&args);
-    r = sl_options_open_model(&args.model, &args.session.opts, &model);
-    if (r)
-        return r;
-    r = load_ids(&args, model, &ids, &n, &diag);
-    if (r < 0)
-        r = r == -EINTR ? SL_EXIT_INTERRUPTED : sl_report_error("%s", diag.text);
-    else
-        r = run_all(&args, model, ids, n);
+    r = sl_opened_open(&opened, &args.model, &args.session.opts);
+    if (r == 0) {
+        r = load_ids(&args, &opened, &ids, &n, &diag);
+        if (r < 0)
+            r = r == -EINTR ? SL_EXIT_INTERRUPTED : sl_report_error("%s", diag.text);
+        else
+            r = run_all(&args, &opened, ids, n);
+    }
     free(ids);
-    return sl_options_close_model(model, r);
+    return sl_opened_close(&opened, r);
 }

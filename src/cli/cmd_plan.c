@@ -115,15 +115,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_NO_MEASURE: args->mode = SL_MACHINE_NEVER; break;
     case KEY_DISK: args->disk = parse_rate("--disk", arg, state); break;
     case KEY_MEMORY: args->memory = parse_rate("--memory", arg, state); break;
-    case ARGP_KEY_ARG:
-        if (state->arg_num > 0)
-            argp_error(state, "too many arguments");
-        args->model.path = arg;
-        break;
-    case ARGP_KEY_END:
-        if (!args->model.path)
-            argp_error(state, "no model given");
-        break;
     default: return ARGP_ERR_UNKNOWN;
     }
     return 0;

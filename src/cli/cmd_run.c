@@ -14,6 +14,7 @@
 #include "cli/infile.h"
 #include "cli/interrupt.h"
 #include "cli/message.h"
+#include "cli/opened.h"
 #include "cli/options.h"
 #include "cli/report.h"
 #include "cli/stats.h"
@@ -36,8 +37,7 @@ struct run_args {
 
 struct run {
     struct run_args *args;
-    struct sluice_model *model;
-    struct sluice_session *session;
+    struct sl_opened opened;
     struct sluice_logit_bias *bias;
     struct sluice_sampler_opts sampling;
     char *prompt, *text; /* as given; rendered */
@@ -59,7 +59,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = &args->sampling;
         state->child_inputs[1] = &args->session;
         state->child_inputs[2] = &args->model;
-        state->child_inputs[3] = &args->model;
         break;
     case 'f': args->file = arg; break;
     case KEY_RAW: args->raw = true; break;
@@ -68,16 +67,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_NO_STATS: args->no_stats = true; break;
     case KEY_JSON: args->json = true; break;
     case ARGP_KEY_ARG:
-        if (state->arg_num == 0)
-            args->model.path = arg;
-        else if (state->arg_num == 1)
-            args->prompt = arg;
-        else
+        if (!args->model.path)
+            return ARGP_ERR_UNKNOWN;
+        if (args->prompt)
             argp_error(state, "more than one prompt; put it in quotes");
+        args->prompt = arg;
         break;
     case ARGP_KEY_END:
-        if (!args->model.path)
-            argp_error(state, "no model given");
         if (args->prompt && args->file)
             argp_error(state, "a prompt and -f FILE exclude each other");
         if (args->system && args->raw)
@@ -104,8 +100,7 @@ static const struct argp_option options[] = {
 static const struct argp_child children[] = {
     {&sl_options_sampling, 0, "Sampling (defaults by model):", 1},
     {&sl_options_session, 0, "Session:", 2},
-    {&sl_options_memory, 0, "Memory:", 3},
-    {&sl_options_model, 0, "Machine:", 4},
+    {&sl_options_engine, 0, NULL, 0},
     {0},
 };
 
@@ -166,7 +161,7 @@ static int render(struct run *run)
     if (r == 0)
         r = sl_message_add(&messages, "user", run->prompt);
     if (r == 0)
-        r = sl_message_render(&messages, run->model, &run->text, &error);
+        r = sl_message_render(&messages, run->opened.model, &run->text, &error);
     else
         (void)snprintf(error.text, sizeof(error.text), "not enough memory");
     sl_message_done(&messages);
@@ -180,7 +175,7 @@ static int tokenize(struct run *run)
 
     if (run->args->raw && run->args->sampling.special)
         flags |= SLUICE_TOKENIZE_SPECIAL;
-    r = sl_message_tokenize(run->model, run->text, flags, &run->ids, &run->n_ids);
+    r = sl_message_tokenize(run->opened.model, run->text, flags, &run->ids, &run->n_ids);
     if (r < 0)
         return sl_report_error("the prompt cannot be tokenised: %s",
                                sl_report_tokenize_text(r));
@@ -250,12 +245,13 @@ static int answer(struct run *run)
     struct sluice_error error = {""};
     int seq, r, out = 0;
 
-    seq = sluice_seq_new(run->session);
+    seq = sluice_seq_new(run->opened.session);
     if (seq < 0)
         return sl_report_error("%s", sl_err_text(seq));
     if (run->args->raw && run->is_terminal && !run->args->json)
         out = sl_message_show(run->prompt, strlen(run->prompt), true);
-    r = sl_generate(run->model, run->session, seq, run->ids, run->n_ids, &opts, &stats, &error);
+    r = sl_generate(run->opened.model, run->opened.session, seq, run->ids, run->n_ids, &opts,
+                    &stats, &error);
     if (run->args->json && r == 0)
         out = print_json(run, &stats);
     else if (!run->at_line_start && stats.n_answer && run->output_error == 0)
@@ -274,33 +270,29 @@ static int answer(struct run *run)
 
 static int run_all(struct run *run)
 {
-    struct sluice_error error = {""};
+    const struct sluice_model *model;
     int r;
 
     r = load_prompt(run);
     if (r)
         return r;
     run->args->session.opts.n_seq_max = 1;
-    r = sl_options_open_model(&run->args->model, &run->args->session.opts, &run->model);
+    r = sl_opened_open(&run->opened, &run->args->model, &run->args->session.opts);
     if (r)
         return r;
-    if (!run->args->raw && !run->args->system && !sl_message_has_template(run->model)) {
+    model = run->opened.model;
+    if (!run->args->raw && !run->args->system && !sl_message_has_template(model)) {
         sl_report_note("the file has no chat template; continuing the text as it is");
         run->args->raw = true;
     }
     if (!run->args->raw)
-        sl_message_note_template(run->model);
-    if (sl_options_sampler(&run->args->sampling, run->model, &run->sampling, &run->bias) < 0)
+        sl_message_note_template(model);
+    if (sl_options_sampler(&run->args->sampling, model, &run->sampling, &run->bias) < 0)
         return SL_EXIT_FAILED;
     r = render(run);
     if (r == 0)
         r = tokenize(run);
-    if (r)
-        return r;
-    r = sluice_session_new(&run->session, run->model, &run->args->session.opts, &error);
-    if (r < 0)
-        return sl_report_failure(error.text);
-    return answer(run);
+    return r ? r : answer(run);
 }
 
 int sl_cmd_run(int argc, char **argv)
@@ -310,9 +302,7 @@ int sl_cmd_run(int argc, char **argv)
     int code;
 
     argp_parse(&argp, argc, argv, 0, NULL, &args);
-    code = run_all(&run);
-    sluice_session_free(run.session);
-    code = sl_options_close_model(run.model, code);
+    code = sl_opened_close(&run.opened, run_all(&run));
     sl_strbuf_done(&run.answer);
     sl_strbuf_done(&run.answer_ids);
     free(run.bias);

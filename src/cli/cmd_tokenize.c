@@ -8,6 +8,7 @@
 #include "base/jsonwriter.h"
 #include "cli/command.h"
 #include "cli/infile.h"
+#include "cli/opened.h"
 #include "cli/options.h"
 #include "cli/report.h"
 
@@ -37,14 +38,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_DETOKENIZE: args->detokenize = true; break;
     case KEY_PIECES: args->pieces = true; break;
     case KEY_JSON: args->json = true; break;
-    case ARGP_KEY_ARG:
-        if (state->arg_num > 0)
-            argp_error(state, "too many arguments; the text is read from standard input");
-        args->model.path = arg;
-        break;
     case ARGP_KEY_END:
-        if (!args->model.path)
-            argp_error(state, "no model given");
         if (args->detokenize && (args->bos || args->pieces))
             argp_error(state, "--bos and --pieces are for text, --detokenize is for ids");
         if (args->pieces && args->json)
@@ -143,10 +137,9 @@ static int to_ids(const struct tokenize_args *args, const struct sluice_model *m
     return r;
 }
 
-static int to_text(const struct tokenize_args *args, const struct sluice_model *model,
+static int to_text(const struct tokenize_args *args, const struct sl_opened *opened,
                    const char *name, const char *text, size_t len)
 {
-    struct sluice_model_info info;
     struct sl_strbuf out = {0};
     struct sl_jsonwriter w;
     struct sl_diag diag;
@@ -154,15 +147,14 @@ static int to_text(const struct tokenize_args *args, const struct sluice_model *
     size_t n;
     int r;
 
-    sluice_model_get_info(model, &info);
-    r = sl_infile_parse_ids(name, text, len, info.n_vocab, &ids, &n, &diag);
+    r = sl_infile_parse_ids(name, text, len, opened->info.n_vocab, &ids, &n, &diag);
     if (r < 0) {
         (void)sl_report_error("%s", diag.text);
         return r;
     }
     for (size_t i = 0; i < n; i++) {
         const char *piece;
-        int piece_len = sluice_token_piece(model, ids[i], args->special, &piece);
+        int piece_len = sluice_token_piece(opened->model, ids[i], args->special, &piece);
 
         sl_strbuf_add(&out, piece, piece_len > 0 ? (size_t)piece_len : 0);
     }
@@ -186,8 +178,13 @@ static int to_text(const struct tokenize_args *args, const struct sluice_model *
 
 int sl_cmd_tokenize(int argc, char **argv)
 {
-    struct tokenize_args args = {.model.opts = {.n_threads = 1, .flags = SLUICE_MODEL_TEXT}};
-    struct sluice_model *model = NULL;
+    struct tokenize_args args = {
+        .model = {
+            .advice = "the text is read from standard input",
+            .opts = {.n_threads = 1, .flags = SLUICE_MODEL_TEXT},
+        },
+    };
+    struct sl_opened opened = {0};
     struct sl_diag diag;
     const char *name;
     char *text;
@@ -195,19 +192,19 @@ int sl_cmd_tokenize(int argc, char **argv)
     int r;
 
     argp_parse(&argp, argc, argv, 0, NULL, &args);
-    r = sl_options_open_model(&args.model, NULL, &model);
+    r = sl_opened_open(&opened, &args.model, NULL);
     if (r)
-        return r;
+        return sl_opened_close(&opened, r);
     name = args.file && strcmp(args.file, "-") != 0 ? args.file : "standard input";
     r = sl_infile_read(args.file ? args.file : "-", &text, &len, &diag);
     if (r < 0) {
-        sluice_model_close(model);
-        return r == -EINTR ? SL_EXIT_INTERRUPTED : sl_report_error("%s", diag.text);
+        r = r == -EINTR ? SL_EXIT_INTERRUPTED : sl_report_error("%s", diag.text);
+        return sl_opened_close(&opened, r);
     }
-    r = args.detokenize ? to_text(&args, model, name, text, len) : to_ids(&args, model, text, len);
+    r = args.detokenize ? to_text(&args, &opened, name, text, len)
+                        : to_ids(&args, opened.model, text, len);
     if (r == 0)
         r = sl_report_flush();
     free(text);
-    sluice_model_close(model);
-    return r == 0 || r == -EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED;
+    return sl_opened_close(&opened, r == 0 || r == -EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED);
 }

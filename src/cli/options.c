@@ -9,11 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "cli/command.h"
-#include "cli/interrupt.h"
-#include "cli/progress.h"
 #include "cli/report.h"
-#include "cli/statedir.h"
 
 enum {
     KEY_CPU = 256,
@@ -78,6 +74,16 @@ static error_t parse_model(int key, char *arg, struct argp_state *state)
         argp_error(state, "--cpu: c, avx2, avx512 or auto expected, found \"%s\"", arg);
         break;
     case 'h': argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP); break;
+    case ARGP_KEY_ARG:
+        if (args->path)
+            argp_error(state, "too many arguments%s%s", args->advice ? "; " : "",
+                       args->advice ? args->advice : "");
+        args->path = arg;
+        break;
+    case ARGP_KEY_END:
+        if (!args->path && !args->is_path_optional)
+            argp_error(state, "no model given");
+        break;
     default: return ARGP_ERR_UNKNOWN;
     }
     return 0;
@@ -90,6 +96,23 @@ static const struct argp_option model_options[] = {
     {0},
 };
 const struct argp sl_options_model = {.options = model_options, .parser = parse_model};
+
+static error_t parse_engine(int key, char *arg, struct argp_state *state)
+{
+    if (key != ARGP_KEY_INIT)
+        return ARGP_ERR_UNKNOWN;
+    state->child_inputs[0] = state->child_inputs[1] = state->input;
+    return 0;
+}
+
+#define GROUP_MEMORY 8 /* of help: after those of any command */
+
+static const struct argp_child engine_children[] = {
+    {&sl_options_memory, 0, "Memory:", GROUP_MEMORY},
+    {&sl_options_model, 0, "Machine:", GROUP_MEMORY + 1},
+    {0},
+};
+const struct argp sl_options_engine = {.parser = parse_engine, .children = engine_children};
 
 static error_t parse_session(int key, char *arg, struct argp_state *state)
 {
@@ -217,70 +240,6 @@ static const struct argp_option sampling_options[] = {
     {0},
 };
 const struct argp sl_options_sampling = {.options = sampling_options, .parser = parse_sampling};
-
-static void set_profile(struct sl_model_args *args)
-{
-    char *path = args->no_profile ? NULL : sl_options_profile_path(args->path);
-
-    args->opts.profile_path = NULL;
-    if (path && strlen(path) < sizeof(args->profile)) {
-        strcpy(args->profile, path);
-        args->opts.profile_path = args->profile;
-    }
-    free(path);
-}
-
-/* Lines of notes, each once. */
-static void print_notes(const char *notes)
-{
-    while (*notes) {
-        size_t len = strcspn(notes, "\n");
-
-        if (len)
-            sl_report_note("%.*s", (int)len, notes);
-        notes += len + (notes[len] == '\n');
-    }
-}
-
-int sl_options_open_model(struct sl_model_args *args, const struct sluice_session_opts *session,
-                          struct sluice_model **ret_model)
-{
-    struct sl_progress progress = {0};
-    struct sluice_error error = {""};
-    struct sluice_model_info info;
-    int r;
-
-    set_profile(args);
-    args->opts.session = session;
-    args->opts.progress = sl_progress_update;
-    args->opts.progress_arg = &progress;
-    r = sluice_model_open(ret_model, args->path, &args->opts, &error);
-    sl_progress_end(&progress);
-    if (r < 0 && sl_interrupt_is_set())
-        return SL_EXIT_INTERRUPTED;
-    if (r < 0)
-        return sl_report_failure(error.text);
-    sluice_model_get_info(*ret_model, &info);
-    if (info.notes)
-        print_notes(info.notes);
-    if (!info.is_streaming && args->opts.trace_path)
-        sl_report_note("the experts are resident, so there is nothing to trace");
-    if (info.is_streaming && args->opts.profile_path)
-        (void)sl_statedir_make_folders(args->profile); /* without it nothing is kept */
-    return 0;
-}
-
-int sl_options_close_model(struct sluice_model *model, int code)
-{
-    struct sluice_error error = {""};
-
-    if (model && sluice_model_finish(model, &error) < 0) {
-        (void)sl_report_error("%s", error.text);
-        code = code ? code : SL_EXIT_FAILED;
-    }
-    sluice_model_close(model);
-    return code;
-}
 
 static void apply_given(const struct sl_sampling_args *args, struct sluice_sampler_opts *o)
 {

@@ -11,17 +11,24 @@
 
 #include "sluice.h"
 
-/* -t, --cpu; -h for --help. */
+/* The argument MODEL, -t, --cpu; -h for --help. A command's own parser sees arguments first
+ * and leaves MODEL, the first of them, by returning ARGP_ERR_UNKNOWN. */
 struct sl_model_args {
-    const char *path; /* set by the command's own parser */
+    const char *path;      /* MODEL */
+    bool is_path_optional; /* the command may get models in another way too */
+    const char *advice;    /* to who gives too many arguments, or NULL */
     struct sluice_model_opts opts;
     bool no_profile;
-    char profile[4096]; /* opts.profile_path, by sl_options_open_model */
+    char profile[4096]; /* opts.profile_path, by sl_opened_open */
 };
 extern const struct argp sl_options_model;
 
 /* --ram, --residency ...; also a struct sl_model_args. */
 extern const struct argp sl_options_memory;
+
+/* Both of these, under headings of their own, after the options of a command and those of
+ * other children. A struct sl_model_args; neither heading nor group is needed in the child. */
+extern const struct argp sl_options_engine;
 
 /* --ctx, --kv, --chunk. */
 struct sl_session_args {
@@ -53,20 +60,6 @@ bool sl_options_parse_size(const char *text, size_t len, uint64_t *ret_bytes);
 /* Heap path of the file with what earlier runs learned of a model, which may not be there
  * yet, nor its folder; NULL if there is no place for one or no model. */
 char *sl_options_profile_path(const char *model_path);
-
-/*
- * Open the model with a progress bar, and report a failure, or what was fallen back to.
- * session: what a session will be made with, NULL for none. Returns 0 or an exit code.
- * args must outlive the model.
- */
-int sl_options_open_model(struct sl_model_args *args, const struct sluice_session_opts *session,
-                          struct sluice_model **ret_model);
-
-/*
- * Write out what outlives the run (trace, profile) and close; NULL is allowed. Returns code,
- * or SL_EXIT_FAILED if that failed and code was 0; reported.
- */
-int sl_options_close_model(struct sluice_model *model, int code);
 
 /* The model's defaults, then what was given; a random seed if none was. bias: heap that
  * the caller frees after making its samplers, NULL if there is none. 0 or -ENOMEM,
