@@ -257,6 +257,12 @@ void sl_jsonwriter_value(struct sl_jsonwriter *w, const struct sl_json *node)
     }
 }
 
+void sl_jsonwriter_raw(struct sl_jsonwriter *w, const char *json, size_t len)
+{
+    separate(w);
+    sl_strbuf_add(&w->buf, json, len);
+}
+
 /* digits: n decimal digits. Returns the number that d.ddd x 10^exponent reads as. */
 static double read_back(const char *digits, int n, int exponent)
 {

@@ -55,6 +55,8 @@ void sl_jsonwriter_f64(struct sl_jsonwriter *w, double value); /* not finite: nu
 void sl_jsonwriter_bool(struct sl_jsonwriter *w, bool value);
 void sl_jsonwriter_null(struct sl_jsonwriter *w);
 void sl_jsonwriter_value(struct sl_jsonwriter *w, const struct sl_json *node);
+/* len bytes that are JSON text of one value, as they are. */
+void sl_jsonwriter_raw(struct sl_jsonwriter *w, const char *json, size_t len);
 
 /* The fewest digits that read back as value, in Python's spelling (0.1, 1e-07,
  * 1e+16, 100.0), at most SL_JSON_REAL_BYTES with the terminator. value is finite. */

@@ -179,6 +179,11 @@ static void write_sample(struct sl_jsonwriter *w)
     sl_jsonwriter_end_object(w);
     sl_jsonwriter_key(w, "s");
     sl_jsonwriter_string_len(w, "x\xff\"\xe6\x97\xa5\xe6", 7);
+    sl_jsonwriter_key(w, "r");
+    sl_jsonwriter_begin_array(w);
+    sl_jsonwriter_raw(w, "{\"k\": 1}", 8);
+    sl_jsonwriter_raw(w, "2", 1);
+    sl_jsonwriter_end_array(w);
     sl_jsonwriter_end_object(w);
 }
 
@@ -186,11 +191,12 @@ static void test_writer(void **state)
 {
     static const char *const wants[] = {
         "{\"a\":[-1,18446744073709551615,0.5,null],\"e\":{},"
-        "\"s\":\"x\xEF\xBF\xBD\\\"日\xEF\xBF\xBD\"}",
+        "\"s\":\"x\xEF\xBF\xBD\\\"日\xEF\xBF\xBD\",\"r\":[{\"k\": 1},2]}",
         "{\n  \"a\": [\n    -1,\n    18446744073709551615,\n    0.5,\n    null\n  ],\n"
-        "  \"e\": {},\n  \"s\": \"x\xEF\xBF\xBD\\\"日\xEF\xBF\xBD\"\n}",
+        "  \"e\": {},\n  \"s\": \"x\xEF\xBF\xBD\\\"日\xEF\xBF\xBD\",\n"
+        "  \"r\": [\n    {\"k\": 1},\n    2\n  ]\n}",
         "{\"a\": [-1, 18446744073709551615, 0.5, null], \"e\": {}, "
-        "\"s\": \"x\xEF\xBF\xBD\\\"日\xEF\xBF\xBD\"}",
+        "\"s\": \"x\xEF\xBF\xBD\\\"日\xEF\xBF\xBD\", \"r\": [{\"k\": 1}, 2]}",
     };
 
     for (uint32_t flags = 0; flags < 3; flags++) {
