@@ -1,5 +1,7 @@
 /*
- * Spreading memory over NUMA nodes, by the bare system call: with and without hwloc.
+ * Spreading memory over NUMA nodes, by the bare system calls: with and without hwloc.
+ * interleave is for one range of memory; spread is for what is loaded by ways that choose
+ * their memory themselves: pages of a file, buffers that the kernel fills.
  */
 #include <errno.h>
 #include <linux/mempolicy.h>
@@ -8,13 +10,38 @@
 
 #include "experts/topology.h"
 
+/* The kernel takes one away from the number of bits. */
+#define N_BITS (SL_TOPOLOGY_NODES_MAX + 1)
+
 int sl_topology_interleave(const struct sl_topology_nodes *nodes, void *base, uint64_t bytes)
 {
     if (nodes->n < 2)
         return 0;
-    /* the kernel takes one away from the number of bits */
-    if (syscall(SYS_mbind, base, bytes, MPOL_INTERLEAVE, nodes->bits, SL_TOPOLOGY_NODES_MAX + 1,
-                0) < 0)
+    if (syscall(SYS_mbind, base, bytes, MPOL_INTERLEAVE, nodes->bits, N_BITS, 0) < 0)
         return -errno;
     return 0;
+}
+
+int sl_topology_spread(const struct sl_topology_nodes *nodes,
+                       struct sl_topology_policy *ret_before)
+{
+    struct sl_topology_policy before = { .is_changed = true };
+
+    *ret_before = (struct sl_topology_policy){ .is_changed = false };
+    if (nodes->n < 2)
+        return 0;
+    if (syscall(SYS_get_mempolicy, &before.mode, before.bits, sizeof(before.bits) * 8, NULL,
+                0) < 0 ||
+        syscall(SYS_set_mempolicy, MPOL_INTERLEAVE, nodes->bits, N_BITS) < 0)
+        return -errno;
+    *ret_before = before;
+    return 0;
+}
+
+void sl_topology_unspread(const struct sl_topology_policy *before)
+{
+    if (!before->is_changed)
+        return;
+    /* cannot fail: it was so before; if it does, new memory stays spread */
+    (void)syscall(SYS_set_mempolicy, before->mode, before->bits, N_BITS);
 }

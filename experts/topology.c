@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "experts/online.h"
 #include "experts/quota.h"
 
 /* Ids of hwloc to small numbers in order of first use. */
@@ -39,11 +40,12 @@ static uint32_t number_of(struct numbering *numbering, uint64_t id)
     return numbering->n++;
 }
 
-/* The object whose identity stands for the L3 domain of obj. */
-static hwloc_obj_t l3_of(hwloc_topology_t hw, hwloc_obj_t obj)
+/* The object whose identity stands for the L3 domain of obj, and its size. */
+static hwloc_obj_t l3_of(hwloc_topology_t hw, hwloc_obj_t obj, uint64_t *ret_bytes)
 {
     hwloc_obj_t l3 = hwloc_get_ancestor_obj_by_type(hw, HWLOC_OBJ_L3CACHE, obj);
 
+    *ret_bytes = l3 ? l3->attr->cache.size : 0;
     if (!l3)
         l3 = hwloc_get_ancestor_obj_by_type(hw, HWLOC_OBJ_PACKAGE, obj);
     return l3 ? l3 : hwloc_get_root_obj(hw);
@@ -117,7 +119,7 @@ static void add_core(struct sl_topology *topo, hwloc_topology_t hw, hwloc_obj_t 
             core.cpus[core.n_cpus++] = cpu;
     if (core.n_cpus == 0 || topo->n_cores == SL_TOPOLOGY_CORES_MAX)
         return;
-    core.l3 = number_of(l3s, l3_of(hw, obj)->gp_index);
+    core.l3 = number_of(l3s, l3_of(hw, obj, &core.l3_bytes)->gp_index);
     core.node = number_of(nodes, (uint64_t)hwloc_bitmap_first(obj->nodeset));
     add_node(&topo->memory, hwloc_bitmap_first(obj->nodeset));
     find_kind(hw, obj->cpuset, (int)topo->n_kinds, &core);
@@ -179,9 +181,11 @@ int sl_topology_open(struct sl_topology **ret_topo, struct sl_diag *diag)
     if (hwloc_get_cpubind(hw, allowed, HWLOC_CPUBIND_THREAD) < 0)
         hwloc_bitmap_fill(allowed);
     r = build(ret_topo, hw, allowed, diag);
-    if (r >= 0)
-        (*ret_topo)->quota_cpus = sl_quota_read("");
-    if (r >= 0 && has_policy(hw))
+    if (r < 0)
+        goto done;
+    (*ret_topo)->quota_cpus = sl_quota_read("");
+    sl_online_read("", &(*ret_topo)->online);
+    if (has_policy(hw))
         (*ret_topo)->memory = (struct sl_topology_nodes){ .n = 0 };
     goto done;
 
@@ -205,6 +209,14 @@ static int load_text(hwloc_topology_t hw, const char *text)
     return hwloc_topology_load(hw) < 0 ? -EBADMSG : 0;
 }
 
+static void add_online(struct sl_topology *topo, hwloc_topology_t hw)
+{
+    hwloc_const_cpuset_t set = hwloc_topology_get_topology_cpuset(hw);
+
+    for (int cpu = hwloc_bitmap_first(set); cpu >= 0; cpu = hwloc_bitmap_next(set, cpu))
+        sl_topology_cpus_add(&topo->online, cpu);
+}
+
 int sl_topology_from_text(struct sl_topology **ret_topo, const char *text,
                           const char *allowed_list, struct sl_diag *diag)
 {
@@ -223,20 +235,14 @@ int sl_topology_from_text(struct sl_topology **ret_topo, const char *text,
         sl_diag_set(diag, r, "not a topology, or not a list of CPUs: %s", text);
     else
         r = build(ret_topo, hw, allowed, diag);
-    if (r >= 0)
+    if (r >= 0) {
         (*ret_topo)->source = "given";
+        add_online(*ret_topo, hw);
+    }
 
 done:
     if (hw)
         hwloc_topology_destroy(hw);
     hwloc_bitmap_free(allowed);
     return r;
-}
-
-void sl_topology_close(struct sl_topology *topo)
-{
-    if (!topo)
-        return;
-    free(topo->cores);
-    free(topo);
 }

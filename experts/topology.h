@@ -8,22 +8,36 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
 
 #define SL_TOPOLOGY_CORES_MAX 4096
 #define SL_TOPOLOGY_CORE_CPUS_MAX 8 /* SMT siblings */
+#define SL_TOPOLOGY_CPUS_MAX 4096  /* numbers of logical CPUs are below */
 #define SL_TOPOLOGY_NODES_MAX 1024
 
 struct sl_topology_core {
     int32_t cpus[SL_TOPOLOGY_CORE_CPUS_MAX]; /* logical CPUs, as the system numbers them */
     uint32_t n_cpus;                         /* 1..SL_TOPOLOGY_CORE_CPUS_MAX */
     uint32_t l3;                             /* 0..n_l3 - 1, in order of first use */
+    uint64_t l3_bytes;                       /* of that cache; 0: there is none, or not known */
     uint32_t node;                           /* NUMA node, 0..n_nodes - 1, likewise */
     uint32_t kind;                           /* rank by speed, 0 for the slowest kind */
     uint32_t is_small; /* 1: an efficiency core, of another design than the fastest */
 };
+
+/* Logical CPUs as the system numbers them. */
+struct sl_topology_cpus {
+    uint64_t bits[SL_TOPOLOGY_CPUS_MAX / 64];
+    uint32_t n;
+};
+
+static inline bool sl_topology_cpus_has(const struct sl_topology_cpus *cpus, int32_t cpu)
+{
+    return cpu >= 0 && cpu < SL_TOPOLOGY_CPUS_MAX && cpus->bits[cpu / 64] >> (cpu % 64) & 1;
+}
 
 /* NUMA nodes as the system numbers them. */
 struct sl_topology_nodes {
@@ -41,6 +55,7 @@ struct sl_topology {
     struct sl_topology_nodes memory; /* to spread memory over that all cores read: the
                                         cores' nodes; none where the caller of this
                                         process has chosen nodes already (numactl) */
+    struct sl_topology_cpus online; /* of the machine, allowed or not; none: not known */
     double quota_cpus;  /* what cgroups allow, in CPUs' worth of time; 0: no limit */
     const char *source; /* "hwloc", "flat" or "given" */
 };
@@ -63,6 +78,12 @@ int sl_topology_from_text(struct sl_topology **ret_topo, const char *text,
 
 void sl_topology_close(struct sl_topology *topo); /* NULL is allowed */
 
+/* The core that has a logical CPU, or NULL. */
+const struct sl_topology_core *sl_topology_find(const struct sl_topology *topo, int32_t cpu);
+
+/* Numbers out of range are left out. */
+void sl_topology_cpus_add(struct sl_topology_cpus *cpus, int32_t cpu);
+
 /*
  * Spread pages that are not touched yet evenly over the nodes, so that no node's memory
  * does all the work. base and bytes: multiples of the page. Fewer than two nodes:
@@ -70,3 +91,21 @@ void sl_topology_close(struct sl_topology *topo); /* NULL is allowed */
  * first, which is slower but as right.
  */
 int sl_topology_interleave(const struct sl_topology_nodes *nodes, void *base, uint64_t bytes);
+
+/* The calling thread's memory policy, to be put back. */
+struct sl_topology_policy {
+    bool is_changed;
+    int mode;
+    uint64_t bits[SL_TOPOLOGY_NODES_MAX / 64 + 1];
+};
+
+/*
+ * From now on spread all memory, and all of the page cache, that this thread and the
+ * threads that it starts are the first to need: evenly over the nodes. Fewer than two
+ * nodes: nothing. Returns 0, or what the system says; nothing is changed then.
+ */
+int sl_topology_spread(const struct sl_topology_nodes *nodes,
+                       struct sl_topology_policy *ret_before);
+
+/* Put back what was before; the same thread. All zeroes are allowed. */
+void sl_topology_unspread(const struct sl_topology_policy *before);

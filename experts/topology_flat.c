@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "experts/online.h"
 #include "experts/quota.h"
 #include "experts/topology.h"
 
@@ -39,6 +40,7 @@ int sl_topology_open(struct sl_topology **ret_topo, struct sl_diag *diag)
     if (r < 0)
         goto fail;
     topo->quota_cpus = sl_quota_read("");
+    sl_online_read("", &topo->online);
     *ret_topo = topo;
     return 0;
 
@@ -54,12 +56,4 @@ int sl_topology_from_text(struct sl_topology **ret_topo, const char *text,
     (void)ret_topo;
     (void)allowed;
     return sl_diag_set(diag, -ENOTSUP, "built without hwloc, so it cannot read: %s", text);
-}
-
-void sl_topology_close(struct sl_topology *topo)
-{
-    if (!topo)
-        return;
-    free(topo->cores);
-    free(topo);
 }

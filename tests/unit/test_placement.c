@@ -4,6 +4,7 @@
  * descriptions in hwloc's own short form. Without hwloc, what needs them is skipped.
  */
 #include <errno.h>
+#include <linux/mempolicy.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -25,6 +27,9 @@
 #include "experts/topology.h"
 
 #define THREADRIPPER "Package:1 NUMANode:4 L3Cache:2(size=33554432) Core:8 PU:2"
+#define EPYC_2S "Package:2 NUMANode:4 L3Cache:2(size=33554432) Core:4 PU:2"
+#define EPYC_NO_SMT "Package:1 NUMANode:4 L3Cache:3(size=33554432) Core:8 PU:1"
+#define VIRTUAL "Package:1 PU:4"
 #define ZEN3_LAPTOP "Package:1 NUMANode:1 L3Cache:1(size=16777216) Core:8 PU:2"
 
 static const char *list; /* of XML machines */
@@ -38,6 +43,23 @@ struct machine {
 };
 
 static const struct machine machines[] = {
+    { "9700x", NULL, 0, 0, "0-7" },
+    { "9700x", NULL, 0, 16, "0-15" },
+    { "3900x", NULL, 0, 0, "0-11" },       /* four domains of three */
+    { "3900x", NULL, 0, 4, "0-3" },
+    { "7950x-no-smt", NULL, 0, 0, "0-15" },
+    { "7950x-no-smt", NULL, 0, 17, "17*-1" },
+    { "x3d-second", NULL, 0, 8, "8-15" },  /* the domain with more L3 first */
+    { "x3d-second", NULL, 0, 0, "8-15,0-7" },
+    { "x3d-second", NULL, 0, 17, "8-15,0-7,24" },
+    { "lunar-lake", NULL, 0, 0, "0-3" },
+    { "lunar-lake", NULL, 0, 8, "0-7" },
+    { EPYC_2S, NULL, 0, 0, "0-126/2" },
+    { EPYC_2S, NULL, 0, 8, "0-14/2" },     /* one node */
+    { EPYC_2S, "64-127", 0, 0, "64-126/2" }, /* the second package */
+    { EPYC_NO_SMT, NULL, 0, 0, "0-95" },
+    { VIRTUAL, NULL, 0, 0, "0-3" },        /* shows no cores: each CPU counts as one */
+    { VIRTUAL, "1,3", 0, 0, "1,3" },
     { "7950x", NULL, 0, 0, "0-15" },
     { "7950x", NULL, 0, 8, "0-7" },        /* one L3 domain */
     { "7950x", NULL, 0, 9, "0-8" },
@@ -72,6 +94,9 @@ static const struct machine machines[] = {
     { "7950x", NULL, 0.25, 0, "1*-1" },
     { "7950x", NULL, 1.5, 4, "4*-1" },  /* asked for is asked for */
     { "7950x", NULL, 16, 0, "16*-1" },
+    { "7950x", "0-7", 4, 0, "4*-1" },   /* within a cpuset */
+    { "7950x", "0-7", 8, 0, "0-7" },    /* which has no more */
+    { "hybrid-laptop", NULL, 8, 0, "6*-1" },
     { "7950x", NULL, 32, 0, "0-15" },   /* no limit in effect */
     { "7950x", NULL, 400, 0, "0-15" },
 };
@@ -173,12 +198,24 @@ static void domains_nodes_and_kinds_are_seen(void **state)
     sl_placement_done(&plan);
     sl_topology_close(topo);
 
+    topo = topology_of(EPYC_2S, NULL);
+    assert_int_equal(topo->n_nodes, 8);
+    assert_int_equal(topo->n_l3, 16);
+    assert_int_equal(topo->cores[63].node, 7);
+    sl_topology_close(topo);
+
+    topo = topology_of("9950x3d", NULL);
+    assert_int_equal(topo->cores[7].l3_bytes, 96 << 20);
+    assert_int_equal(topo->cores[8].l3_bytes, 32 << 20);
+    sl_topology_close(topo);
+
     topo = topology_of("hybrid-laptop", NULL);
     assert_int_equal(topo->n_kinds, 3);
     assert_true(topo->cores[0].kind == 2 && !topo->cores[0].is_small);
     assert_true(topo->cores[6].kind == 1 && topo->cores[6].is_small);
     assert_true(topo->cores[15].kind == 0 && topo->cores[15].is_small);
     assert_true(topo->cores[6].l3 == 0 && topo->cores[15].l3 == 1);
+    assert_int_equal(topo->cores[15].l3_bytes, 0);
     sl_topology_close(topo);
 
     topo = topology_of("strix-point", "3-5"); /* no gaps in the numbers */
@@ -199,6 +236,8 @@ static void memory_spreads_over_the_nodes_of_the_cores(void **state)
         { THREADRIPPER, "0-63", 0x3 },
         { THREADRIPPER, "32-40,127", 0xA }, /* nodes 1 and 3 */
         { THREADRIPPER, "96", 0x8 },
+        { EPYC_2S, NULL, 0xFF },
+        { EPYC_2S, "64-127", 0xF0 },
         { ZEN3_LAPTOP, NULL, 0x1 },
         { "7950x", NULL, 0x1 },
     };
@@ -256,6 +295,38 @@ static void spreading_does_no_harm(void **state)
     assert_int_equal(base[bytes - 1], 1);
     assert_int_equal(munmap(base, bytes), 0);
     sl_topology_close(topo);
+}
+
+/* The policy of the calling thread for new memory. */
+static int own_policy(void)
+{
+    int mode = -1;
+
+    assert_int_equal(syscall(SYS_get_mempolicy, &mode, NULL, 0, NULL, 0), 0);
+    return mode;
+}
+
+static void a_thread_spreads_until_it_is_told_otherwise(void **state)
+{
+    const struct sl_topology_nodes one = { .bits = { 1 }, .n = 1 };
+    const struct sl_topology_nodes two = { .bits = { 3 }, .n = 2 };
+    struct sl_topology_policy before;
+    int r;
+
+    (void)state;
+    if (syscall(SYS_get_mempolicy, &r, NULL, 0, NULL, 0) < 0) {
+        print_message("skipped: no memory policies here: %s\n", strerror(errno));
+        skip();
+    }
+    assert_int_equal(own_policy(), MPOL_DEFAULT);
+    assert_int_equal(sl_topology_spread(&one, &before), 0);
+    assert_int_equal(own_policy(), MPOL_DEFAULT);
+    sl_topology_unspread(&before);
+    r = sl_topology_spread(&two, &before); /* of which there may be one here */
+    assert_true(r == 0 || r == -ENOSYS || r == -EPERM || r == -EINVAL);
+    assert_int_equal(own_policy(), r == 0 ? MPOL_INTERLEAVE : MPOL_DEFAULT);
+    sl_topology_unspread(&before);
+    assert_int_equal(own_policy(), MPOL_DEFAULT);
 }
 
 static void what_is_no_topology_is_refused(void **state)
@@ -433,6 +504,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(domains_nodes_and_kinds_are_seen),
         cmocka_unit_test(memory_spreads_over_the_nodes_of_the_cores),
         cmocka_unit_test(spreading_does_no_harm),
+        cmocka_unit_test(a_thread_spreads_until_it_is_told_otherwise),
         cmocka_unit_test(what_is_no_topology_is_refused),
         cmocka_unit_test(the_number_of_workers_has_a_limit),
         cmocka_unit_test(this_machine_is_read_within_its_affinity),

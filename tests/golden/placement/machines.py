@@ -18,19 +18,25 @@ LPE = {"CoreType": "IntelAtom", "FrequencyMaxMHz": 2500}
 # name -> domains: (MiB of L3 or 0 for none, [(CPUs of one core, kind or None)])
 
 
-def amd(*domains):
+def amd(*domains, smt=True):
     """Domains of (MiB, cores, kind): first all cores' first CPUs, then their second."""
     n = sum(cores for _, cores, _ in domains)
     out, core = [], 0
     for mib, cores, kind in domains:
-        out.append((mib, [([core + i, core + i + n], kind) for i in range(cores)]))
+        numbers = range(core, core + cores)
+        out.append((mib, [([i, i + n] if smt else [i], kind) for i in numbers]))
         core += cores
     return out
 
 
 MACHINES = {
+    "9700x": amd((32, 8, None)),
+    "3900x": amd((16, 3, None), (16, 3, None), (16, 3, None), (16, 3, None)),
     "7950x": amd((32, 8, None), (32, 8, None)),
+    "7950x-no-smt": amd((32, 8, None), (32, 8, None), smt=False),
     "9950x3d": amd((96, 8, None), (32, 8, None)),
+    # the same cores the other way round
+    "x3d-second": amd((32, 8, None), (96, 8, None)),
     "strix-halo": amd((32, 8, None), (32, 8, None)),
     "strix-point": amd((16, 4, ZEN5), (8, 8, ZEN5C)),
     "hawk-point": amd((16, 8, None)),
@@ -39,6 +45,8 @@ MACHINES = {
         (24, [([2 * i, 2 * i + 1], P) for i in range(6)] + [([12 + i], E) for i in range(8)]),
         (0, [([20 + i], LPE) for i in range(2)]),
     ],
+    # 4 and 4 cores, none with SMT; the small ones have no L3.
+    "lunar-lake": [(12, [([i], P) for i in range(4)]), (0, [([4 + i], E) for i in range(4)])],
 }
 
 
