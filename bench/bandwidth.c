@@ -1,17 +1,21 @@
 /*
  * What memory gives: threads read a buffer of huge pages, and a file through its mapping.
  *
- *     bandwidth [--threads N] [--bytes N] [FILE]
+ *     bandwidth [--threads N] [--bytes N] [--each] [FILE]
  *
- * Each thread reads its own contiguous share and sums it, so that nothing is left out. One
- * pass is not timed (it faults the pages in); the best and the median of the others are
- * printed as one line of JSON, GB/s in powers of ten. Decoding reads weights the second
- * way, so its speed is compared with file_gb_per_s.
+ * Each thread goes round in its own contiguous share, by a plain loop and by one that
+ * prefetches, the better of which counts. Nothing is timed before all pages were touched.
+ * The best and the median of the timings are printed as one line of JSON, GB/s in powers
+ * of ten. Decoding reads weights the second way, so its speed is compared with
+ * file_gb_per_s.
+ *
+ * --each adds every core alone, the cores of every L3 domain and those of every NUMA node
+ * together, in huge pages of their own node and in the file.
  */
 #include <argp.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,124 +23,228 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/clock.h"
+#include "base/jsonwriter.h"
+#include "bench/bn_buffer.h"
+#include "bench/bn_readloop.h"
+#include "bench/bn_spread.h"
 
-#define N_THREADS_MAX 256
-#define N_PASSES 5
-
-struct share {
-    const uint64_t *words;
-    size_t n_words; /* a multiple of 8 */
-    uint64_t sum;
-    pthread_t thread;
-};
+#define BYTES_MIN 4096u /* for each thread */
+#define N_TIMINGS 5
+#define SECONDS 40e-3
+#define N_TIMINGS_EACH 3
+#define SECONDS_EACH 10e-3
 
 struct args {
     const char *file;
     uint32_t n_threads;
     size_t n_bytes; /* at most so many of the file, and of the buffer */
+    bool is_each;
 };
 
-static void *read_share(void *arg)
-{
-    struct share *share = arg;
-    uint64_t sum[8] = {0};
+struct file {
+    void *base; /* NULL: there is none */
+    size_t bytes;
+};
 
-    for (size_t i = 0; i < share->n_words; i += 8)
-        for (size_t lane = 0; lane < 8; lane++)
-            sum[lane] += share->words[i + lane];
-    for (size_t lane = 0; lane < 8; lane++)
-        share->sum += sum[lane];
-    return NULL;
+struct bench {
+    struct args args;
+    struct sl_topology *topo;
+    struct file file;
+    struct sl_jsonwriter json;
+};
+
+/* Median and best of n timings, bytes per second. */
+static struct bn_spread measure(struct bn_team *team, const void *base, size_t bytes, int n,
+                                double seconds)
+{
+    static struct bn_readloop loop; /* large; one thread */
+    double rates[N_TIMINGS];
+
+    bn_readloop_init(&loop, team, base, bytes, 0, sl_cpu_best(), seconds);
+    for (int i = 0; i < n; i++)
+        rates[i] = bn_readloop_rate(&loop);
+    return bn_spread_of(rates, (size_t)n);
 }
 
-/* Seconds of one pass, or negative. */
-static double read_once(const void *bytes, size_t n_bytes, uint32_t n_threads, uint64_t *sum)
+static void write_f64(struct sl_jsonwriter *w, const char *key, double value)
 {
-    struct share shares[N_THREADS_MAX];
-    size_t n_words = n_bytes / sizeof(uint64_t) / n_threads / 8 * 8;
-    uint64_t began = sl_clock_ns();
-    uint32_t n_started = 0;
-
-    for (; n_started < n_threads; n_started++) {
-        struct share *share = &shares[n_started];
-        *share = (struct share){.words = (const uint64_t *)bytes + n_started * n_words,
-                                .n_words = n_words};
-        if (pthread_create(&share->thread, NULL, read_share, share))
-            break;
-    }
-    for (uint32_t i = 0; i < n_started; i++) {
-        pthread_join(shares[i].thread, NULL);
-        *sum += shares[i].sum;
-    }
-    if (n_started < n_threads)
-        return -1;
-    return (double)(sl_clock_ns() - began) * 1e-9;
+    sl_jsonwriter_key(w, key);
+    sl_jsonwriter_f64(w, value);
 }
 
-static int compare_doubles(const void *a, const void *b)
+static void write_rates(struct bench *b, const char *median, const char *best,
+                        struct bn_spread rate)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
+    write_f64(&b->json, median, rate.median * 1e-9);
+    write_f64(&b->json, best, rate.high * 1e-9);
 }
 
-static void measure(const char *name, const void *bytes, size_t n_bytes,
-                    const struct args *args)
+static int measure_all(struct bench *b, struct sl_diag *diag)
 {
-    double rates[N_PASSES];
-    uint64_t sum = 0;
+    struct bn_team *team = NULL;
+    struct bn_buffer buffer = { 0 };
+    int r = bn_team_new(&team, NULL, b->args.n_threads, diag);
 
-    (void)read_once(bytes, n_bytes, args->n_threads, &sum);
-    for (int i = 0; i < N_PASSES; i++)
-        rates[i] = (double)n_bytes / read_once(bytes, n_bytes, args->n_threads, &sum) * 1e-9;
-    qsort(rates, N_PASSES, sizeof(rates[0]), compare_doubles);
-    printf("\"%s_gb_per_s\": %.2f, \"%s_best_gb_per_s\": %.2f, \"%s_sum\": %llu", name,
-           rates[N_PASSES / 2], name, rates[N_PASSES - 1], name, (unsigned long long)sum);
+    if (r < 0)
+        return r;
+    r = bn_buffer_new(&buffer, b->args.n_bytes, BN_PAGES_HUGE, b->topo, diag);
+    if (r == 0)
+        write_rates(b, "buffer_gb_per_s", "buffer_best_gb_per_s",
+                    measure(team, buffer.base, buffer.bytes, N_TIMINGS, SECONDS));
+    if (r == 0 && b->file.base)
+        write_rates(b, "file_gb_per_s", "file_best_gb_per_s",
+                    measure(team, b->file.base, b->file.bytes, N_TIMINGS, SECONDS));
+    bn_buffer_free(&buffer);
+    bn_team_free(team);
+    return r;
 }
 
-static int measure_buffer(const struct args *args)
+/* Some cores of one node, as one object of an array. */
+static int measure_cores(struct bench *b, const int32_t *cpus, uint32_t n,
+                         const struct bn_buffer *buffer, struct sl_diag *diag)
 {
-    void *bytes = mmap(NULL, args->n_bytes, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct sl_jsonwriter *w = &b->json;
+    struct bn_team *team = NULL;
+    int r = bn_team_new(&team, cpus, n, diag);
 
-    if (bytes == MAP_FAILED)
-        return -errno;
-    (void)madvise(bytes, args->n_bytes, MADV_HUGEPAGE); /* best effort */
-    memset(bytes, 1, args->n_bytes);
-    measure("buffer", bytes, args->n_bytes, args);
-    munmap(bytes, args->n_bytes);
+    if (r < 0)
+        return r;
+    sl_jsonwriter_begin_object(w);
+    sl_jsonwriter_key(w, "cpus");
+    sl_jsonwriter_begin_array(w);
+    for (uint32_t i = 0; i < n; i++)
+        sl_jsonwriter_i64(w, cpus[i]);
+    sl_jsonwriter_end_array(w);
+    write_rates(b, "buffer_gb_per_s", "buffer_best_gb_per_s",
+                measure(team, buffer->base, buffer->bytes, N_TIMINGS_EACH, SECONDS_EACH));
+    if (b->file.base)
+        write_rates(b, "file_gb_per_s", "file_best_gb_per_s",
+                    measure(team, b->file.base, b->file.bytes, N_TIMINGS_EACH, SECONDS_EACH));
+    sl_jsonwriter_end_object(w);
+    bn_team_free(team);
     return 0;
 }
 
-static int measure_file(const struct args *args)
+enum unit { UNIT_CORE, UNIT_L3, UNIT_NODE };
+
+static uint32_t unit_of(const struct sl_topology *topo, uint32_t core, enum unit unit)
 {
-    struct stat st;
-    void *bytes;
-    size_t n_bytes;
-    int fd = open(args->file, O_RDONLY | O_CLOEXEC);
+    return unit == UNIT_CORE ? core : unit == UNIT_L3 ? topo->cores[core].l3
+                                                      : topo->cores[core].node;
+}
+
+/* Huge pages that lie on the node of the worker that asks for them. */
+struct local {
+    struct bn_buffer buffer;
+    size_t bytes;
+    struct sl_diag *diag;
+    int r;
+};
+
+static void make_local(void *arg, uint32_t worker, uint64_t n_calls)
+{
+    struct local *local = arg;
+
+    local->r = bn_buffer_new(&local->buffer, local->bytes, BN_PAGES_HUGE, NULL, local->diag);
+}
+
+static int init_local(struct local *local, int32_t cpu)
+{
+    struct bn_team *team = NULL;
+    int r = bn_team_new(&team, &cpu, 1, local->diag);
+
+    if (r < 0)
+        return r;
+    (void)bn_team_time(team, make_local, local, 1);
+    bn_team_free(team);
+    return local->r;
+}
+
+/* All cores, L3 domains or nodes, each with memory of its node. */
+static int measure_units(struct bench *b, const char *name, enum unit unit, struct sl_diag *diag)
+{
+    const struct sl_topology *topo = b->topo;
+    uint32_t n_units = unit == UNIT_CORE ? topo->n_cores
+                       : unit == UNIT_L3 ? topo->n_l3 : topo->n_nodes;
+    struct local local = { .bytes = b->args.n_bytes, .diag = diag };
+    uint32_t node = UINT32_MAX;
     int r = 0;
 
-    if (fd < 0 || fstat(fd, &st) < 0)
-        goto fail;
-    n_bytes = (uint64_t)st.st_size < args->n_bytes ? (size_t)st.st_size : args->n_bytes;
-    if (n_bytes == 0) {
-        errno = EINVAL;
-        goto fail;
-    }
-    bytes = mmap(NULL, n_bytes, PROT_READ, MAP_SHARED, fd, 0);
-    if (bytes == MAP_FAILED)
-        goto fail;
-    printf(", ");
-    measure("file", bytes, n_bytes, args);
-    munmap(bytes, n_bytes);
-    close(fd);
-    return r;
+    sl_jsonwriter_key(&b->json, name);
+    sl_jsonwriter_begin_array(&b->json);
+    for (uint32_t i = 0; i < n_units && r == 0; i++) {
+        int32_t cpus[SL_POOL_WORKERS_MAX];
+        uint32_t n = 0, first = UINT32_MAX;
 
-fail:
-    r = -errno;
-    if (fd >= 0)
-        close(fd);
+        for (uint32_t core = 0; core < topo->n_cores && n < SL_POOL_WORKERS_MAX; core++)
+            if (unit_of(topo, core, unit) == i) {
+                first = first < core ? first : core;
+                cpus[n++] = topo->cores[core].cpus[0];
+            }
+        if (n == 0)
+            continue;
+        if (topo->cores[first].node != node) {
+            bn_buffer_free(&local.buffer);
+            node = topo->cores[first].node;
+            r = init_local(&local, cpus[0]);
+        }
+        if (r == 0)
+            r = measure_cores(b, cpus, n, &local.buffer, diag);
+    }
+    sl_jsonwriter_end_array(&b->json);
+    bn_buffer_free(&local.buffer);
+    return r;
+}
+
+static int map_file(struct bench *b, struct sl_diag *diag)
+{
+    int fd = open(b->args.file, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    size_t bytes;
+    void *base;
+    int error;
+
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        error = errno;
+        if (fd >= 0)
+            (void)close(fd); /* read only */
+        return sl_diag_set(diag, -error, "%s: %s", b->args.file, strerror(error));
+    }
+    bytes = (uint64_t)st.st_size < b->args.n_bytes ? (size_t)st.st_size : b->args.n_bytes;
+    if (bytes < (size_t)BYTES_MIN * b->topo->n_cores || bytes < BYTES_MIN * b->args.n_threads) {
+        (void)close(fd); /* read only */
+        return sl_diag_set(diag, -EINVAL, "%s: %zu bytes are too few to be measured",
+                           b->args.file, bytes);
+    }
+    base = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+    error = errno;
+    (void)close(fd); /* the mapping stays */
+    if (base == MAP_FAILED)
+        return sl_diag_set(diag, -error, "%s: %s", b->args.file, strerror(error));
+    b->file = (struct file){ base, bytes };
+    return 0;
+}
+
+static int run(struct bench *b, struct sl_diag *diag)
+{
+    int r = sl_topology_open(&b->topo, diag);
+
+    if (r == 0 && b->args.file)
+        r = map_file(b, diag);
+    if (r < 0)
+        return r;
+    sl_jsonwriter_init(&b->json, stdout, SL_JSONWRITER_SPACED);
+    sl_jsonwriter_begin_object(&b->json);
+    r = measure_all(b, diag);
+    if (b->args.is_each && r == 0)
+        r = measure_units(b, "cores", UNIT_CORE, diag);
+    if (b->args.is_each && r == 0)
+        r = measure_units(b, "l3_domains", UNIT_L3, diag);
+    if (b->args.is_each && r == 0)
+        r = measure_units(b, "nodes", UNIT_NODE, diag);
+    sl_jsonwriter_end_object(&b->json);
+    if ((sl_jsonwriter_done(&b->json) < 0 || printf("\n") < 0 || fflush(stdout)) && r == 0)
+        r = sl_diag_set(diag, -EIO, "the result cannot be written");
     return r;
 }
 
@@ -147,16 +255,23 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     switch (key) {
     case 't':
         args->n_threads = (uint32_t)strtoul(arg, NULL, 10);
-        if (args->n_threads < 1 || args->n_threads > N_THREADS_MAX)
-            argp_error(state, "1 to %d threads", N_THREADS_MAX);
+        if (args->n_threads < 1 || args->n_threads > SL_POOL_WORKERS_MAX)
+            argp_error(state, "1 to %d threads", SL_POOL_WORKERS_MAX);
         return 0;
     case 'b':
         args->n_bytes = (size_t)strtoull(arg, NULL, 10) / 4096 * 4096;
-        if (args->n_bytes == 0)
-            argp_error(state, "at least 4096 bytes");
+        return 0;
+    case 'e':
+        args->is_each = true;
         return 0;
     case ARGP_KEY_ARG:
+        if (args->file)
+            argp_usage(state);
         args->file = arg;
+        return 0;
+    case ARGP_KEY_END:
+        if (args->n_bytes < (size_t)BYTES_MIN * SL_POOL_WORKERS_MAX)
+            argp_error(state, "at least %u bytes", BYTES_MIN * SL_POOL_WORKERS_MAX);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -166,22 +281,24 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 int main(int argc, char **argv)
 {
     static const struct argp_option options[] = {
-        {"threads", 't', "N", 0, "threads (2)", 0},
-        {"bytes", 'b', "N", 0, "bytes read in a pass (1073741824)", 0},
-        {0}};
-    static const struct argp argp = {options, parse_option, "[FILE]",
-                                     "Measure how fast memory is read.", NULL, NULL, NULL};
-    struct args args = {.n_threads = 2, .n_bytes = (size_t)1 << 30};
+        { "threads", 't', "N", 0, "threads (2)", 0 },
+        { "bytes", 'b', "N", 0, "bytes that are read in turn (1073741824)", 0 },
+        { "each", 'e', NULL, 0, "every core, L3 domain and NUMA node, too", 0 },
+        { 0 }
+    };
+    static const struct argp argp = { options, parse_option, "[FILE]",
+                                      "Measure how fast memory is read.", NULL, NULL, NULL };
+    static struct bench b = { .args = { .n_threads = 2, .n_bytes = (size_t)1 << 30 } };
+    struct sl_diag diag = { "" };
     int r;
 
     argp_err_exit_status = 2;
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
-    printf("{");
-    r = measure_buffer(&args);
-    if (r >= 0 && args.file)
-        r = measure_file(&args);
-    printf("}\n");
+    argp_parse(&argp, argc, argv, 0, NULL, &b.args);
+    r = run(&b, &diag);
     if (r < 0)
-        fprintf(stderr, "bandwidth: %s\n", strerror(-r));
+        fprintf(stderr, "bandwidth: %s\n", diag.text);
+    if (b.file.base)
+        (void)munmap(b.file.base, b.file.bytes);
+    sl_topology_close(b.topo);
     return r < 0;
 }

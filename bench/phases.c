@@ -9,6 +9,8 @@
  *
  *     decode N     append N random ids to the sequence, one by one
  *     prefill N    N random ids at once, in a sequence of their own that is then freed
+ *     fill N       append N random ids to the sequence, all at once
+ *     batch B N    N steps of B new sequences together, one random id of each in a step
  *     warm N       as decode, with other ids in a sequence of their own that is then freed
  *     restart      forget the sequence; the random ids go on
  *
@@ -19,39 +21,12 @@
  */
 #include <argp.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base/clock.h"
-#include "sluice.h"
-
-#define N_TOKENS_MAX 65536u
-
-struct args {
-    const char *model;
-    struct sluice_model_opts opts;
-    struct sluice_session_opts session;
-    uint64_t seed;
-};
-
-struct phases {
-    struct sluice_model *model;
-    struct sluice_session *session;
-    struct sluice_model_info info;
-    int seq;
-    uint64_t random, warm_random; /* states of the ids' generators */
-    int32_t ids[N_TOKENS_MAX];
-    uint64_t token_ns[N_TOKENS_MAX];
-};
-
-/* A moment of a run; two of them bound a phase. */
-struct moment {
-    struct sluice_counters counters;
-    struct rusage usage;
-};
+#include "bench/ph.h"
 
 static const char *const residency_names[] = { "auto", "resident", "stream", NULL };
 static const char *const io_names[] = { "auto", "uring", "pread", "buffered", NULL };
@@ -136,6 +111,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case 'x':
         args->session.n_ctx = parse_count(state, arg);
         return 0;
+    case 'q':
+        args->session.n_seq_max = args->session.n_logits = parse_count(state, arg);
+        return 0;
     case 'n':
         args->session.n_chunk = parse_count(state, arg);
         return 0;
@@ -177,115 +155,6 @@ static uint64_t hash_row(uint64_t hash, const float *row, uint32_t n)
     return hash;
 }
 
-static void print_string(const char *text)
-{
-    putchar('"');
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
-            putchar('\\');
-        if (*text == '\n')
-            printf("\\n");
-        else if ((unsigned char)*text >= ' ')
-            putchar(*text);
-    }
-    putchar('"');
-}
-
-static void print_opened(const struct phases *st, double seconds)
-{
-    const struct sluice_model_info *info = &st->info;
-    struct sluice_counters counters;
-
-    sluice_session_get_counters(st->session, &counters);
-    printf("{\"phase\": \"open\", \"seconds\": %.4f, \"cpu\": \"%s\", \"n_threads\": %u, "
-           "\"n_vocab\": %u, \"file_bytes\": %" PRIu64 ", \"weight_bytes\": %" PRIu64
-           ", \"token_bytes\": %" PRIu64 ", \"is_streaming\": %s, \"ram_bytes\": %" PRIu64
-           ", \"pinned_bytes\": %" PRIu64 ", \"locked_bytes\": %" PRIu64
-           ", \"kv_bytes\": %" PRIu64 ", \"scratch_bytes\": %" PRIu64
-           ", \"slot_bytes\": %" PRIu64 ", \"io\": ",
-           seconds, info->cpu, info->n_threads, info->n_vocab, info->file_bytes,
-           info->weight_bytes, info->token_bytes, info->is_streaming ? "true" : "false",
-           info->ram_bytes, info->pinned_bytes, info->locked_bytes, counters.kv_bytes,
-           counters.scratch_bytes, counters.experts.slot_bytes);
-    print_string(info->io ? info->io : "");
-    printf(", \"notes\": ");
-    print_string(info->notes ? info->notes : "");
-    printf("}\n");
-    fflush(stdout);
-}
-
-static void take(const struct phases *st, struct moment *ret_moment)
-{
-    sluice_session_get_counters(st->session, &ret_moment->counters);
-    (void)getrusage(RUSAGE_SELF, &ret_moment->usage); /* cannot fail for oneself */
-}
-
-static double seconds_of(struct timeval t)
-{
-    return (double)t.tv_sec + (double)t.tv_usec * 1e-6;
-}
-
-static void print_experts(const struct sluice_expert_counters *a,
-                          const struct sluice_expert_counters *b)
-{
-    const struct {
-        const char *name;
-        uint64_t value;
-    } fields[] = {
-        { "requests", b->requests - a->requests },
-        { "hits", b->hits - a->hits },
-        { "covered", b->covered - a->covered },
-        { "covered_late", b->covered_late - a->covered_late },
-        { "misses", b->misses - a->misses },
-        { "guesses", b->guesses - a->guesses },
-        { "guesses_used", b->guesses_used - a->guesses_used },
-        { "guesses_expired", b->guesses_expired - a->guesses_expired },
-        { "demand_bytes", b->demand_bytes - a->demand_bytes },
-        { "guess_bytes", b->guess_bytes - a->guess_bytes },
-        { "fill_bytes", b->fill_bytes - a->fill_bytes },
-        { "used_bytes", b->used_bytes - a->used_bytes },
-        { "wasted_bytes", b->wasted_bytes - a->wasted_bytes },
-        { "evictions", b->evictions - a->evictions },
-        { "stall_ns", b->stall_ns - a->stall_ns },
-        { "n_failed", b->n_failed - a->n_failed },
-        { "slot_bytes", b->slot_bytes },
-        { "n_slots", b->n_slots },
-        { "n_ready", b->n_ready },
-        { "regions_given_back", b->regions_given_back },
-    };
-
-    printf("\"experts\": {");
-    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
-        printf("%s\"%s\": %" PRIu64, i ? ", " : "", fields[i].name, fields[i].value);
-    printf("}");
-}
-
-static void print_phase(const struct phases *st, const char *name, uint32_t n_tokens,
-                        uint32_t n_calls, const struct moment *a, uint64_t hash)
-{
-    struct moment b;
-    double seconds = 0;
-
-    take(st, &b);
-    for (uint32_t i = 0; i < n_calls; i++)
-        seconds += (double)st->token_ns[i] * 1e-9;
-    printf("{\"phase\": \"%s\", \"n_tokens\": %u, \"seconds\": %.6f, \"tok_per_s\": %.4f, "
-           "\"user_s\": %.4f, \"system_s\": %.4f, \"major_faults\": %ld, "
-           "\"minor_faults\": %ld, \"peak_bytes\": %" PRIu64 ", \"logits_hash\": \"%016" PRIx64
-           "\", ",
-           name, n_tokens, seconds, n_tokens / seconds,
-           seconds_of(b.usage.ru_utime) - seconds_of(a->usage.ru_utime),
-           seconds_of(b.usage.ru_stime) - seconds_of(a->usage.ru_stime),
-           b.usage.ru_majflt - a->usage.ru_majflt, b.usage.ru_minflt - a->usage.ru_minflt,
-           (uint64_t)b.usage.ru_maxrss * 1024, hash);
-    print_experts(&a->counters.experts, &b.counters.experts);
-    printf(", \"call_ms\": [");
-    for (uint32_t i = 0; i < n_calls; i++)
-        printf("%s%.3f", i ? ", " : "", (double)st->token_ns[i] * 1e-6);
-    printf("]}\n");
-    fflush(stdout);
-}
-
 /* n random ids in calls of n_each. */
 static int phase(struct phases *st, int seq, const char *name, uint64_t *random, uint32_t n,
                  uint32_t n_each)
@@ -296,7 +165,8 @@ static int phase(struct phases *st, int seq, const char *name, uint64_t *random,
 
     for (uint32_t i = 0; i < n; i++)
         st->ids[i] = (int32_t)(next_random(random) % st->info.n_vocab);
-    take(st, &began);
+    st->n_chosen = 0;
+    ph_take(st, &began);
     for (uint32_t i = 0; i < n; i += n_each) {
         struct sluice_batch batch = { .seq = seq, .n_tokens = n_each, .tokens = st->ids + i,
                                       .n_logits = 1 };
@@ -309,13 +179,93 @@ static int phase(struct phases *st, int seq, const char *name, uint64_t *random,
             return r;
         hash = hash_row(hash, logits, st->info.n_vocab);
     }
-    print_phase(st, name, n, n_calls, &began, hash);
+    ph_print_phase(st, &(struct ph_result){ .name = name, .n_tokens = n, .n_calls = n_calls,
+                                            .n_batch = 1, .hash = hash }, &began);
     return 0;
+}
+
+static void note_route(void *arg, int seq, int64_t pos, uint32_t layer, const uint32_t *experts,
+                       const float *weights, uint32_t n_used, float margin)
+{
+    struct phases *st = arg;
+
+    for (uint32_t i = 0; i < n_used && layer < N_LAYERS_MAX; i++)
+        if (experts[i] < N_EXPERTS_MAX)
+            st->chosen[layer][experts[i] / 64] |= (uint64_t)1 << experts[i] % 64;
+}
+
+/* The step is over: add what it chose, and forget it. */
+static void count_chosen(struct phases *st)
+{
+    for (uint32_t layer = 0; layer < st->info.n_layers && layer < N_LAYERS_MAX; layer++)
+        for (uint32_t i = 0; i < N_EXPERTS_MAX / 64; i++) {
+            st->n_chosen += (uint64_t)__builtin_popcountll(st->chosen[layer][i]);
+            st->chosen[layer][i] = 0;
+        }
+}
+
+/* n_steps steps of one random id for each of the sequences; ids of a step lie together. */
+static int batch_steps(struct phases *st, const int *seqs, uint32_t n_seqs, uint32_t n_steps,
+                       uint64_t *hash)
+{
+    struct sluice_batch batch[N_BATCH_MAX];
+
+    for (uint32_t step = 0; step < n_steps; step++) {
+        const float *logits;
+        uint64_t start;
+        int r;
+
+        for (uint32_t i = 0; i < n_seqs; i++) {
+            int32_t *id = &st->ids[step * n_seqs + i];
+
+            *id = (int32_t)(next_random(&st->random) % st->info.n_vocab);
+            batch[i] = (struct sluice_batch){ .seq = seqs[i], .n_tokens = 1, .tokens = id,
+                                              .n_logits = 1 };
+        }
+        start = sl_clock_ns();
+        r = sluice_decode(st->session, batch, n_seqs, &logits);
+        st->token_ns[step] = sl_clock_ns() - start;
+        if (r < 0)
+            return r;
+        count_chosen(st);
+        for (uint32_t i = 0; i < n_seqs; i++)
+            *hash = hash_row(*hash, logits + (size_t)i * st->info.n_vocab, st->info.n_vocab);
+    }
+    return 0;
+}
+
+/* New sequences, a step that is not timed, and n_steps that are. */
+static int batch(struct phases *st, uint32_t n_seqs, uint32_t n_steps)
+{
+    int seqs[N_BATCH_MAX];
+    struct moment began;
+    uint64_t hash = 0;
+    uint32_t n = 0;
+    int r = 0;
+
+    for (; n < n_seqs && r >= 0; n++)
+        r = seqs[n] = sluice_seq_new(st->session);
+    sluice_session_set_route_fn(st->session, note_route, st);
+    if (r >= 0)
+        r = batch_steps(st, seqs, n, 1, &hash);
+    hash = st->n_chosen = 0;
+    ph_take(st, &began);
+    if (r >= 0)
+        r = batch_steps(st, seqs, n, n_steps, &hash);
+    if (r >= 0)
+        ph_print_phase(st, &(struct ph_result){ .name = "batch", .n_tokens = n_steps * n,
+                                                .n_calls = n_steps, .n_batch = n,
+                                                .hash = hash }, &began);
+    sluice_session_set_route_fn(st->session, NULL, NULL);
+    for (uint32_t i = 0; i < n; i++)
+        if (seqs[i] >= 0)
+            (void)sluice_seq_free(st->session, seqs[i]); /* it is ours: cannot fail */
+    return r;
 }
 
 static int obey(struct phases *st, const char *line, struct sluice_error *error)
 {
-    uint32_t n = 0;
+    uint32_t n = 0, n_seqs = 0;
     int r = 0;
 
     if (strncmp(line, "restart", 7) == 0) {
@@ -328,6 +278,11 @@ static int obey(struct phases *st, const char *line, struct sluice_error *error)
     }
     if (sscanf(line, "decode %u", &n) == 1 && n >= 1 && n <= N_TOKENS_MAX) {
         r = phase(st, st->seq, "decode", &st->random, n, 1);
+    } else if (sscanf(line, "fill %u", &n) == 1 && n >= 1 && n <= N_TOKENS_MAX) {
+        r = phase(st, st->seq, "fill", &st->random, n, n);
+    } else if (sscanf(line, "batch %u %u", &n_seqs, &n) == 2 && n >= 1 && n_seqs >= 1 &&
+               n_seqs <= N_BATCH_MAX && n <= N_TOKENS_MAX / n_seqs) {
+        r = batch(st, n_seqs, n);
     } else if ((sscanf(line, "prefill %u", &n) == 1 || sscanf(line, "warm %u", &n) == 1) &&
                n >= 1 && n <= N_TOKENS_MAX) {
         int seq = sluice_seq_new(st->session);
@@ -367,7 +322,7 @@ static int run(struct phases *st, struct args *args, struct sluice_error *error)
     st->seq = sluice_seq_new(st->session);
     if (st->seq < 0)
         return st->seq;
-    print_opened(st, (double)(sl_clock_ns() - began) * 1e-9);
+    ph_print_opened(st, args, (double)(sl_clock_ns() - began) * 1e-9);
     while (r >= 0 && fgets(line, sizeof(line), stdin)) {
         line[strcspn(line, "\n")] = '\0';
         r = obey(st, line, error);
@@ -389,6 +344,7 @@ int main(int argc, char **argv)
         { "cpu", 'c', "LEVEL", 0, "auto, c, avx2, avx512", 0 },
         { "kv", 'k', "TYPE", 0, "f16, f32, q8_0", 0 },
         { "ctx", 'x', "N", 0, "positions (4096)", 0 },
+        { "seqs", 'q', "N", 0, "sequences at once (2)", 0 },
         { "chunk", 'n', "N", 0, "tokens of a prefill step (512)", 0 },
         { "seed", 's', "N", 0, "of the random ids (1)", 0 },
         { 0 }

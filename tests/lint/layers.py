@@ -21,7 +21,7 @@ BELOW = {
     'model': ['base', 'tensor', 'kernels', 'loader', 'experts', 'text', 'api'],
     'api': [],
     'server': ['base', 'text', 'api'],
-    'bench': ['base', 'loader', 'text', 'api'],
+    'bench': ['base', 'tensor', 'kernels', 'loader', 'experts', 'text', 'api'],
     'cli': ['base', 'tensor', 'kernels', 'loader', 'experts', 'text', 'model', 'server', 'api'],
     'doc': ['api'],
     'tools': None,  # anything
@@ -44,7 +44,7 @@ DEPENDENCIES = [
     (r'argp\.h', r'(src/cli|tools|bench)/.*', None),
     (r'cmocka\.h', r'tests/.*', None),
     (r'cpuid\.h', r'src/kernels/\w+\.c', 1),
-    (r'\w+mmintrin\.h|immintrin\.h', r'src/kernels/x86/.*', None),
+    (r'\w+mmintrin\.h|immintrin\.h', r'src/kernels/x86/.*|bench/bn_ceiling_\w+\.c', None),
 ]
 
 # Words (as calls) -> files that may use them
