@@ -76,6 +76,11 @@ enum sluice_policy { /* which experts are given up */
     SLUICE_POLICY_LFU,
 };
 
+enum sluice_numa { /* on machines with more than one NUMA node */
+    SLUICE_NUMA_SPLIT = 0, /* spread weights and experts over the nodes that may be used */
+    SLUICE_NUMA_OFF,       /* leave memory to the system: where it is first used */
+};
+
 #define SLUICE_RAM_MIN 1u /* as ram_bytes: the smallest that works */
 
 struct sluice_session_opts;
@@ -100,6 +105,12 @@ struct sluice_model_opts {
     /* Called while a cold file is read; nonzero stops with -ECANCELED. May be NULL. */
     int (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
     void *progress_arg;
+    /* A logical CPU for each of the n_threads workers, in order, or -1 for any; one that may
+     * not be used is an error. NULL: one per core, filled cache by cache. Borrowed during the
+     * call. */
+    const int32_t *cpus;
+    const char *threads_why; /* why these, for sluice_model_info; NULL: in words of ours */
+    enum sluice_numa numa;
 };
 
 enum {
@@ -121,6 +132,9 @@ struct sluice_model_info {
     uint64_t weight_bytes;              /* of all tensors */
     uint64_t token_bytes;               /* weights read to decode one token */
     uint32_t n_threads;
+    const int32_t *thread_cpus; /* [n_threads] the logical CPU of each, -1: not bound */
+    const char *threads_why;    /* "one on each core" */
+    uint32_t n_spread_nodes;    /* NUMA nodes that memory is spread over; 0: it is not */
     const char *cpu;           /* "c", "avx2", "avx512" */
     bool is_streaming;
     uint64_t ram_bytes;    /* the plan's bound; 0: none (resident, nothing asked for) */

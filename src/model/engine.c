@@ -12,8 +12,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "experts/placement.h"
-#include "experts/topology.h"
+#include "model/workers.h"
 
 #define MIB (1024.0 * 1024.0)
 /* A file with less than this share in the page cache is read ahead when it is opened. */
@@ -250,30 +249,6 @@ static int open_cache(struct sluice_model *m)
     return r;
 }
 
-static int open_pool(struct sluice_model *m, uint32_t n_threads, struct sl_diag *diag)
-{
-    struct sl_topology *topo;
-    struct sl_placement plan;
-    struct sl_pool_opts opts;
-    int r;
-
-    r = sl_topology_open(&topo, diag);
-    if (r < 0)
-        return r;
-    r = sl_placement_plan(&plan, topo, n_threads, diag);
-    m->nodes = topo->memory;
-    sl_topology_close(topo);
-    if (r < 0)
-        return r;
-    opts = (struct sl_pool_opts){ .n_workers = plan.n_threads, .cpus = plan.cpus };
-    r = sl_pool_new(&m->pool, &opts);
-    if (r == -EAGAIN)
-        sl_diag_set(diag, r, "could not start %" PRIu32 " threads; use fewer with -t",
-                    plan.n_threads);
-    sl_placement_done(&plan);
-    return r;
-}
-
 static int choose_kernels(struct sluice_model *m, enum sluice_cpu cpu, struct sl_diag *diag)
 {
     enum sl_cpu_level best = sl_cpu_best();
@@ -384,27 +359,12 @@ static void set_random(struct sluice_model *m, bool is_random)
         sl_mapping_set_random(sl_gguf_mapping(m->gguf, i), is_random);
 }
 
-static int open_all(struct sluice_model *m, const char *path, const struct sluice_model_opts *opts,
-                    struct sl_diag *diag)
+/* Everything that lies in memory, once there is a file and there are workers. */
+static int load(struct sluice_model *m, const char *path, const struct sluice_model_opts *opts,
+                struct sl_diag *diag)
 {
-    int r;
+    int r = sl_hparams_read(&m->hp, m->gguf, diag);
 
-    if (!(opts->flags & SLUICE_MODEL_NO_SIGBUS)) {
-        r = sl_mapping_install_sigbus();
-        if (r < 0)
-            return sl_diag_set(diag, r, "cannot install the SIGBUS handler: %s", strerror(-r));
-    }
-    r = choose_kernels(m, opts->cpu, diag);
-    if (r < 0)
-        return r;
-    r = open_file(m, path, diag);
-    if (r < 0)
-        return r;
-    set_random(m, true); /* until it is known that all of it will be read */
-    r = open_pool(m, opts->n_threads, diag);
-    if (r < 0)
-        return r;
-    r = sl_hparams_read(&m->hp, m->gguf, diag);
     if (r < 0)
         goto named;
     if (m->pack) {
@@ -447,6 +407,46 @@ named:
     return diag && diag->text[0] ? sl_diag_prefix(diag, r, "%s", path) : r;
 }
 
+/* A line for people on what was fallen back to. */
+static void add_note(struct sluice_model *m, const char *what, int error)
+{
+    size_t len = strlen(m->notes);
+
+    (void)snprintf(m->notes + len, sizeof(m->notes) - len, "%s%s: %s", len ? "\n" : "", what,
+                   strerror(-error)); /* a cut note will do */
+}
+
+static int open_all(struct sluice_model *m, const char *path, const struct sluice_model_opts *opts,
+                    struct sl_diag *diag)
+{
+    struct sl_topology_policy before;
+    int r, spread;
+
+    if (!(opts->flags & SLUICE_MODEL_NO_SIGBUS)) {
+        r = sl_mapping_install_sigbus();
+        if (r < 0)
+            return sl_diag_set(diag, r, "cannot install the SIGBUS handler: %s", strerror(-r));
+    }
+    r = choose_kernels(m, opts->cpu, diag);
+    if (r < 0)
+        return r;
+    r = open_file(m, path, diag);
+    if (r < 0)
+        return r;
+    set_random(m, true); /* until it is known that all of it will be read */
+    r = sl_workers_open(m, opts, diag);
+    if (r < 0)
+        return r;
+    spread = sl_topology_spread(&m->nodes, &before);
+    r = load(m, path, opts, diag);
+    sl_topology_unspread(&before);
+    if (r == 0 && spread < 0) {
+        m->nodes = (struct sl_topology_nodes){ .n = 0 };
+        add_note(m, "memory cannot be spread over the NUMA nodes", spread);
+    }
+    return r;
+}
+
 int sluice_model_open(struct sluice_model **ret_model, const char *path,
                       const struct sluice_model_opts *opts, struct sluice_error *error)
 {
@@ -465,7 +465,7 @@ int sluice_model_open(struct sluice_model **ret_model, const char *path,
                                   SLUICE_MODEL_TEXT) ||
         opts->cpu > SLUICE_CPU_AVX512 || opts->residency > SLUICE_RESIDENCY_STREAM ||
         opts->io > SLUICE_IO_BUFFERED || opts->predict > SLUICE_PREDICT_OFF ||
-        opts->policy > SLUICE_POLICY_LFU)
+        opts->policy > SLUICE_POLICY_LFU || opts->numa > SLUICE_NUMA_OFF)
         return sl_diag_set(diag, -EINVAL, "unknown model option");
     m = calloc(1, sizeof(*m));
     if (!m)
@@ -490,7 +490,7 @@ void sluice_model_close(struct sluice_model *m)
 {
     if (!m)
         return;
-    sl_pool_free(m->pool);
+    sl_workers_close(m);
     sl_stream_close(m);
     sl_cache_free(m->cache);
     sl_tokenizer_free(m->tokenizer);
@@ -501,6 +501,7 @@ void sluice_model_close(struct sluice_model *m)
         sl_pack_close(m->pack);
     else
         sl_gguf_close(m->gguf);
+    sl_topology_close(m->topology);
     free(m->path);
     free(m->name);
     free(m);
@@ -526,7 +527,10 @@ void sluice_model_get_info(const struct sluice_model *m, struct sluice_model_inf
         .file_bytes = m->file_bytes,
         .weight_bytes = m->weight_bytes,
         .token_bytes = m->weights.token_bytes,
-        .n_threads = sl_pool_n_workers(m->pool),
+        .n_threads = m->placement.n_threads,
+        .thread_cpus = m->placement.cpus,
+        .threads_why = m->placement.why,
+        .n_spread_nodes = m->nodes.n > 1 ? m->nodes.n : 0,
         .cpu = sl_cpu_level_name(m->kernels.level),
         .chat_template = sl_chat_template_name(m->chat_template),
         .is_streaming = m->is_streaming,

@@ -1,12 +1,13 @@
 /*
  * What a struct sluice_model is made of, for src/model and the commands that look
  * inside (sluice info). Everything is set by sluice_model_open and read-only
- * afterwards. Destroyed in the reverse order of the fields.
+ * afterwards, but for the workers (workers.h). Destroyed in the reverse order of the fields.
  */
 #pragma once
 
 #include "base/pool.h"
 #include "experts/cache.h"
+#include "experts/placement.h"
 #include "experts/topology.h"
 #include "kernels/kernels.h"
 #include "loader/gguf.h"
@@ -29,8 +30,10 @@ struct sluice_model {
     struct sl_vocab *vocab;
     struct sl_tokenizer *tokenizer;
     struct sl_cache *cache; /* NULL for dense models */
-    struct sl_pool *pool;
-    struct sl_topology_nodes nodes; /* whose memory slots are spread over */
+    struct sl_topology *topology; /* owned */
+    struct sl_placement placement;
+    struct sl_pool *pool;           /* as placement says */
+    struct sl_topology_nodes nodes; /* that memory is spread over; none: it is not */
     bool is_text_only; /* SLUICE_MODEL_TEXT */
     bool is_streaming;
     struct sl_stream stream;
