@@ -263,6 +263,53 @@ void sl_jsonwriter_raw(struct sl_jsonwriter *w, const char *json, size_t len)
     sl_strbuf_add(&w->buf, json, len);
 }
 
+void sl_jsonwriter_member_string(struct sl_jsonwriter *w, const char *key, const char *text)
+{
+    sl_jsonwriter_key(w, key);
+    sl_jsonwriter_string(w, text);
+}
+
+void sl_jsonwriter_member_i64(struct sl_jsonwriter *w, const char *key, int64_t value)
+{
+    sl_jsonwriter_key(w, key);
+    sl_jsonwriter_i64(w, value);
+}
+
+void sl_jsonwriter_member_u64(struct sl_jsonwriter *w, const char *key, uint64_t value)
+{
+    sl_jsonwriter_key(w, key);
+    sl_jsonwriter_u64(w, value);
+}
+
+void sl_jsonwriter_member_f64(struct sl_jsonwriter *w, const char *key, double value)
+{
+    sl_jsonwriter_key(w, key);
+    sl_jsonwriter_f64(w, value);
+}
+
+void sl_jsonwriter_member_known(struct sl_jsonwriter *w, const char *key, double value)
+{
+    sl_jsonwriter_member_f64(w, key, value > 0.0 ? value : (double)NAN);
+}
+
+void sl_jsonwriter_member_bool(struct sl_jsonwriter *w, const char *key, bool value)
+{
+    sl_jsonwriter_key(w, key);
+    sl_jsonwriter_bool(w, value);
+}
+
+void sl_jsonwriter_member_object(struct sl_jsonwriter *w, const char *key)
+{
+    sl_jsonwriter_key(w, key);
+    sl_jsonwriter_begin_object(w);
+}
+
+void sl_jsonwriter_member_array(struct sl_jsonwriter *w, const char *key)
+{
+    sl_jsonwriter_key(w, key);
+    sl_jsonwriter_begin_array(w);
+}
+
 /* digits: n decimal digits. Returns the number that d.ddd x 10^exponent reads as. */
 static double read_back(const char *digits, int n, int exponent)
 {

@@ -58,6 +58,17 @@ void sl_jsonwriter_value(struct sl_jsonwriter *w, const struct sl_json *node);
 /* len bytes that are JSON text of one value, as they are. */
 void sl_jsonwriter_raw(struct sl_jsonwriter *w, const char *json, size_t len);
 
+/* A key and its value; member_known: null unless it is above 0. member_object and
+ * member_array begin one; ending it is as above. */
+void sl_jsonwriter_member_string(struct sl_jsonwriter *w, const char *key, const char *text);
+void sl_jsonwriter_member_i64(struct sl_jsonwriter *w, const char *key, int64_t value);
+void sl_jsonwriter_member_u64(struct sl_jsonwriter *w, const char *key, uint64_t value);
+void sl_jsonwriter_member_f64(struct sl_jsonwriter *w, const char *key, double value);
+void sl_jsonwriter_member_known(struct sl_jsonwriter *w, const char *key, double value);
+void sl_jsonwriter_member_bool(struct sl_jsonwriter *w, const char *key, bool value);
+void sl_jsonwriter_member_object(struct sl_jsonwriter *w, const char *key);
+void sl_jsonwriter_member_array(struct sl_jsonwriter *w, const char *key);
+
 /* The fewest digits that read back as value, in Python's spelling (0.1, 1e-07,
  * 1e+16, 100.0), at most SL_JSON_REAL_BYTES with the terminator. value is finite. */
 #define SL_JSON_REAL_BYTES 32

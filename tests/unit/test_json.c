@@ -212,6 +212,36 @@ static void test_writer(void **state)
     }
 }
 
+static void test_members_are_keys_with_values(void **state)
+{
+    struct sl_jsonwriter w;
+    char *text = NULL;
+
+    sl_jsonwriter_init(&w, NULL, SL_JSONWRITER_SPACED);
+    sl_jsonwriter_begin_object(&w);
+    sl_jsonwriter_member_string(&w, "s", "\"");
+    sl_jsonwriter_member_i64(&w, "i", INT64_MIN);
+    sl_jsonwriter_member_u64(&w, "u", UINT64_MAX);
+    sl_jsonwriter_member_f64(&w, "f", 0.1);
+    sl_jsonwriter_member_f64(&w, "n", -INFINITY);
+    sl_jsonwriter_member_known(&w, "k", 2.0);
+    sl_jsonwriter_member_known(&w, "z", 0.0);
+    sl_jsonwriter_member_bool(&w, "b", true);
+    sl_jsonwriter_member_object(&w, "o");
+    sl_jsonwriter_member_array(&w, "a");
+    sl_jsonwriter_bool(&w, false);
+    sl_jsonwriter_end_array(&w);
+    sl_jsonwriter_end_object(&w);
+    sl_jsonwriter_end_object(&w);
+    assert_int_equal(sl_strbuf_take(&w.buf, &text, NULL), 0);
+    assert_string_equal(text, "{\"s\": \"\\\"\", \"i\": -9223372036854775808, "
+                              "\"u\": 18446744073709551615, \"f\": 0.1, \"n\": null, "
+                              "\"k\": 2.0, \"z\": null, "
+                              "\"b\": true, \"o\": {\"a\": [false]}}");
+    free(text);
+    assert_int_equal(sl_jsonwriter_done(&w), 0);
+}
+
 static void test_writer_says_when_the_file_is_full(void **state)
 {
     FILE *full = fopen("/dev/full", "w");
@@ -269,6 +299,7 @@ int main(void)
         cmocka_unit_test(test_depth),
         cmocka_unit_test(test_access),
         cmocka_unit_test(test_writer),
+        cmocka_unit_test(test_members_are_keys_with_values),
         cmocka_unit_test(test_writer_says_when_the_file_is_full),
         cmocka_unit_test(test_reals_read_back),
         cmocka_unit_test(test_a_decimal_comma_changes_nothing),
