@@ -302,24 +302,6 @@ static void print_target(const struct sl_target *t)
                "all in memory.\n", (unsigned long long)t->n_major_faults);
 }
 
-static void write_f64(struct sl_jsonwriter *w, const char *key, double value)
-{
-    sl_jsonwriter_key(w, key);
-    sl_jsonwriter_f64(w, value);
-}
-
-static void write_u64(struct sl_jsonwriter *w, const char *key, uint64_t value)
-{
-    sl_jsonwriter_key(w, key);
-    sl_jsonwriter_u64(w, value);
-}
-
-static void write_str(struct sl_jsonwriter *w, const char *key, const char *value)
-{
-    sl_jsonwriter_key(w, key);
-    sl_jsonwriter_string(w, value);
-}
-
 /* null if it is not known. */
 static void write_spread(struct sl_jsonwriter *w, const char *key,
                          const struct sl_target_spread *s)
@@ -330,9 +312,9 @@ static void write_spread(struct sl_jsonwriter *w, const char *key,
         return;
     }
     sl_jsonwriter_begin_object(w);
-    write_f64(w, "low", s->low);
-    write_f64(w, "median", s->median);
-    write_f64(w, "high", s->high);
+    sl_jsonwriter_member_f64(w, "low", s->low);
+    sl_jsonwriter_member_f64(w, "median", s->median);
+    sl_jsonwriter_member_f64(w, "high", s->high);
     sl_jsonwriter_end_object(w);
 }
 
@@ -341,19 +323,18 @@ static int print_json(const struct sl_target *t)
     struct sl_jsonwriter w;
     double need = t->target * (double)t->token_bytes;
 
-    sl_jsonwriter_init(&w, stdout, SL_JSONWRITER_PRETTY);
-    sl_jsonwriter_begin_object(&w);
-    write_str(&w, "path", t->path);
-    write_str(&w, "model_type", t->model_type);
-    write_u64(&w, "weight_bytes", t->weight_bytes);
-    write_u64(&w, "token_bytes", t->token_bytes);
-    write_str(&w, "cpu", t->cpu);
-    write_str(&w, "level", t->level);
-    write_u64(&w, "threads", t->n_threads);
-    write_str(&w, "experts", t->is_streaming ? "streaming" : "resident");
-    write_u64(&w, "rounds", t->n_rounds);
-    write_u64(&w, "tokens_per_round", t->n_tokens);
-    write_u64(&w, "read_bytes_per_pass", t->read_bytes);
+    sl_report_begin_json(&w);
+    sl_jsonwriter_member_string(&w, "path", t->path);
+    sl_jsonwriter_member_string(&w, "model_type", t->model_type);
+    sl_jsonwriter_member_u64(&w, "weight_bytes", t->weight_bytes);
+    sl_jsonwriter_member_u64(&w, "token_bytes", t->token_bytes);
+    sl_jsonwriter_member_string(&w, "cpu", t->cpu);
+    sl_jsonwriter_member_string(&w, "level", t->level);
+    sl_jsonwriter_member_u64(&w, "threads", t->n_threads);
+    sl_jsonwriter_member_string(&w, "experts", t->is_streaming ? "streaming" : "resident");
+    sl_jsonwriter_member_u64(&w, "rounds", t->n_rounds);
+    sl_jsonwriter_member_u64(&w, "tokens_per_round", t->n_tokens);
+    sl_jsonwriter_member_u64(&w, "read_bytes_per_pass", t->read_bytes);
     write_spread(&w, "mapped_bytes_per_s", &t->mapped);
     write_spread(&w, "huge_bytes_per_s", &t->huge);
     write_spread(&w, "memory_bytes_per_s", &t->memory);
@@ -364,20 +345,18 @@ static int print_json(const struct sl_target *t)
     write_spread(&w, "limit_tokens_per_s", &t->limit);
     write_spread(&w, "tokens_per_s", &t->reached);
     write_spread(&w, "share", &t->share);
-    sl_jsonwriter_key(&w, "seconds_per_token");
-    sl_jsonwriter_begin_object(&w);
-    write_f64(&w, "all", t->token_s);
-    write_f64(&w, "weights", t->weights_s);
-    write_f64(&w, "stall", t->stall_s);
-    write_f64(&w, "rest", t->rest_s);
+    sl_jsonwriter_member_object(&w, "seconds_per_token");
+    sl_jsonwriter_member_f64(&w, "all", t->token_s);
+    sl_jsonwriter_member_f64(&w, "weights", t->weights_s);
+    sl_jsonwriter_member_f64(&w, "stall", t->stall_s);
+    sl_jsonwriter_member_f64(&w, "rest", t->rest_s);
     sl_jsonwriter_end_object(&w);
-    write_f64(&w, "target_tokens_per_s", t->target);
-    write_f64(&w, "target_memory_bytes_per_s", need);
-    write_f64(&w, "target_memory_bytes_per_s_at_share", need / t->share.median);
-    write_f64(&w, "target_times_memory", need / t->memory.median);
-    write_u64(&w, "major_faults", t->n_major_faults);
-    sl_jsonwriter_end_object(&w);
-    return sl_jsonwriter_done(&w) < 0 ? sl_report_flush() : sl_report_write("\n", 1);
+    sl_jsonwriter_member_f64(&w, "target_tokens_per_s", t->target);
+    sl_jsonwriter_member_f64(&w, "target_memory_bytes_per_s", need);
+    sl_jsonwriter_member_f64(&w, "target_memory_bytes_per_s_at_share", need / t->share.median);
+    sl_jsonwriter_member_f64(&w, "target_times_memory", need / t->memory.median);
+    sl_jsonwriter_member_u64(&w, "major_faults", t->n_major_faults);
+    return sl_report_end_json(&w);
 }
 
 static int print_text(const struct sl_target *t)
@@ -435,10 +414,8 @@ static int run_opened(struct measure *m, size_t n_read, struct sl_outfile *html)
         code = measure_all(m);
     if (code == SL_EXIT_OK)
         code = write_html(html, &m->t);
-    if (code == SL_EXIT_OK) {
-        r = m->opts->is_json ? print_json(&m->t) : print_text(&m->t);
-        code = r == 0 || r == -EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED;
-    }
+    if (code == SL_EXIT_OK)
+        code = sl_report_code(m->opts->is_json ? print_json(&m->t) : print_text(&m->t));
     sl_readspeed_done(&m->reads);
     sl_benchrun_done(&m->run);
     return code;

@@ -160,7 +160,7 @@ static void answer(struct chat *chat)
     int r = generate(chat);
 
     if (chat->output_error) {
-        chat->code = chat->output_error == -EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED;
+        chat->code = sl_report_code(chat->output_error);
         chat->ends = true;
     }
     if (chat->answer.len && sl_message_add(&chat->messages, "assistant", chat->answer.ptr) < 0)
@@ -236,8 +236,7 @@ static void cmd_save(struct chat *chat, const char *arg)
     if (r == 0) {
         sl_jsonwriter_init(&w, out.file, SL_JSONWRITER_PRETTY);
         sl_jsonwriter_begin_object(&w);
-        sl_jsonwriter_key(&w, "model");
-        sl_jsonwriter_string(&w, chat->args->model.path);
+        sl_jsonwriter_member_string(&w, "model", chat->args->model.path);
         sl_jsonwriter_key(&w, "messages");
         sl_message_write(&w, &chat->messages);
         sl_jsonwriter_end_object(&w);

@@ -103,23 +103,11 @@ static const struct argp argp = {
     .children = children,
 };
 
-/* The text of the ids, before the model: how many there are decides its memory. */
-static int load_text(struct eval *e)
-{
-    struct sl_diag diag;
-    int r = sl_infile_read(e->args->tokens, &e->text, &e->text_len, &diag);
-
-    if (r == -EINTR)
-        return SL_EXIT_INTERRUPTED;
-    return r < 0 ? sl_report_error("%s", diag.text) : 0;
-}
-
 static int parse_ids(struct eval *e)
 {
-    const char *name = strcmp(e->args->tokens, "-") != 0 ? e->args->tokens : "standard input";
     struct sl_diag diag;
-    int r = sl_infile_parse_ids(name, e->text, e->text_len, e->opened.info.n_vocab, &e->ids,
-                                &e->n_ids, &diag);
+    int r = sl_infile_parse_ids(sl_infile_name(e->args->tokens), e->text, e->text_len,
+                                e->opened.info.n_vocab, &e->ids, &e->n_ids, &diag);
 
     return r < 0 ? sl_report_error("%s", diag.text) : 0;
 }
@@ -173,8 +161,7 @@ static void write_layer(struct sl_jsonwriter *w, const struct routes *t, uint32_
     size_t base = (size_t)layer * t->n_tokens;
 
     sl_jsonwriter_begin_object(w);
-    sl_jsonwriter_key(w, "ids");
-    sl_jsonwriter_begin_array(w);
+    sl_jsonwriter_member_array(w, "ids");
     for (size_t i = 0; i < t->n_tokens; i++) {
         sl_jsonwriter_begin_array(w);
         for (uint32_t k = 0; k < t->n_used; k++)
@@ -182,8 +169,7 @@ static void write_layer(struct sl_jsonwriter *w, const struct routes *t, uint32_
         sl_jsonwriter_end_array(w);
     }
     sl_jsonwriter_end_array(w);
-    sl_jsonwriter_key(w, "weights");
-    sl_jsonwriter_begin_array(w);
+    sl_jsonwriter_member_array(w, "weights");
     for (size_t i = 0; i < t->n_tokens; i++) {
         sl_jsonwriter_begin_array(w);
         for (uint32_t k = 0; k < t->n_used; k++)
@@ -191,8 +177,7 @@ static void write_layer(struct sl_jsonwriter *w, const struct routes *t, uint32_
         sl_jsonwriter_end_array(w);
     }
     sl_jsonwriter_end_array(w);
-    sl_jsonwriter_key(w, "margin");
-    sl_jsonwriter_begin_array(w);
+    sl_jsonwriter_member_array(w, "margin");
     for (size_t i = 0; i < t->n_tokens; i++)
         sl_jsonwriter_f64(w, rounded(t->margin[base + i], 1e8));
     sl_jsonwriter_end_array(w);
@@ -298,8 +283,7 @@ static int commit(struct eval *e)
         r = sl_outfile_commit(&e->logits, &diag);
     if (r < 0)
         return sl_report_error("%s", diag.text);
-    r = print_top(e);
-    return r == 0 || r == -EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED;
+    return sl_report_code(print_top(e));
 }
 
 static void set_session(struct eval *e)
@@ -333,7 +317,8 @@ static int run_all(struct eval *e)
     struct sl_diag diag;
     int r;
 
-    r = load_text(e);
+    /* before the model: how many ids there are decides its memory */
+    r = sl_infile_load(e->args->tokens, &e->text, &e->text_len);
     if (r)
         return r;
     set_session(e);

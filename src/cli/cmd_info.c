@@ -16,7 +16,7 @@
 #include "cli/packreport.h"
 #include "cli/report.h"
 #include "cli/units.h"
-#include "experts/placement.h"
+#include "cli/workerinfo.h"
 #include "model/engine.h"
 
 #define KEY_JSON 512
@@ -32,8 +32,6 @@ struct group {
 
 struct info {
     struct sl_opened opened;
-    struct sl_topology *topology;
-    struct sl_placement placement;
     struct group groups[SL_ROLE_COUNT][SL_DTYPE_LIMIT];
     bool is_multiplied[SL_DTYPE_LIMIT]; /* types of matrices */
     struct sl_packreport pack;          /* if the file is one */
@@ -128,21 +126,9 @@ static void print_model(const struct info *info)
 
 static void print_machine(const struct info *info)
 {
-    const struct sl_placement *p = &info->placement;
-
     printf("cpu           %s (this machine has %s)\n", info->opened.info.cpu,
            sl_cpu_level_name(sl_cpu_best()));
-    printf("threads       %" PRIu32 " on logical CPUs", info->opened.info.n_threads);
-    for (uint32_t i = 0; i < p->n_threads; i++)
-        if (p->cpus[i] < 0)
-            printf(" any");
-        else
-            printf(" %" PRId32, p->cpus[i]);
-    if (info->topology)
-        printf(" (%" PRIu32 " cores, %" PRIu32 " L3, %" PRIu32 " node%s, %s)",
-               info->topology->n_cores, info->topology->n_l3, info->topology->n_nodes,
-               info->topology->n_nodes == 1 ? "" : "s", info->topology->source);
-    printf("\n");
+    sl_workerinfo_print_machine(info->opened.model);
 }
 
 /* Lines of text as one, with a separator. */
@@ -226,67 +212,47 @@ static void print_metadata(const struct info *info)
     }
 }
 
-static void write_u64(struct sl_jsonwriter *w, const char *key, uint64_t value)
-{
-    sl_jsonwriter_key(w, key);
-    sl_jsonwriter_u64(w, value);
-}
-
-static void write_string(struct sl_jsonwriter *w, const char *key, const char *value)
-{
-    sl_jsonwriter_key(w, key);
-    sl_jsonwriter_string(w, value);
-}
-
 static void write_model(struct sl_jsonwriter *w, const struct info *info)
 {
+    const struct sluice_model *model = info->opened.model;
     const struct sluice_model_info *m = &info->opened.info;
 
-    write_string(w, "path", m->path);
-    write_u64(w, "gguf_version", sl_gguf_version(info->opened.model->gguf));
-    write_u64(w, "parts", sl_gguf_n_splits(info->opened.model->gguf));
-    write_string(w, "architecture", m->architecture);
-    write_string(w, "name", m->name);
-    write_u64(w, "layers", m->n_layers);
-    write_u64(w, "attention_layers", m->n_attn_layers);
-    write_u64(w, "moe_layers", m->n_moe_layers);
-    write_u64(w, "experts", m->n_experts);
-    write_u64(w, "experts_used", m->n_experts_used);
-    write_u64(w, "context", m->n_ctx_train);
-    write_u64(w, "vocabulary", m->n_vocab);
-    sl_jsonwriter_key(w, "bos");
-    sl_jsonwriter_i64(w, m->bos);
-    sl_jsonwriter_key(w, "eos");
-    sl_jsonwriter_i64(w, m->eos);
-    sl_jsonwriter_key(w, "tokenizer_jit");
-    sl_jsonwriter_bool(w, sl_tokenizer_has_jit(info->opened.model->tokenizer));
-    write_string(w, "chat_template", m->chat_template);
-    sl_jsonwriter_key(w, "chat_template_known");
-    sl_jsonwriter_bool(w, info->opened.model->is_chat_template_known);
-    write_u64(w, "file_bytes", m->file_bytes);
-    write_u64(w, "weight_bytes", m->weight_bytes);
-    write_u64(w, "token_bytes", m->token_bytes);
+    sl_jsonwriter_member_string(w, "path", m->path);
+    sl_jsonwriter_member_u64(w, "gguf_version", sl_gguf_version(model->gguf));
+    sl_jsonwriter_member_u64(w, "parts", sl_gguf_n_splits(model->gguf));
+    sl_jsonwriter_member_string(w, "architecture", m->architecture);
+    sl_jsonwriter_member_string(w, "name", m->name);
+    sl_jsonwriter_member_u64(w, "layers", m->n_layers);
+    sl_jsonwriter_member_u64(w, "attention_layers", m->n_attn_layers);
+    sl_jsonwriter_member_u64(w, "moe_layers", m->n_moe_layers);
+    sl_jsonwriter_member_u64(w, "experts", m->n_experts);
+    sl_jsonwriter_member_u64(w, "experts_used", m->n_experts_used);
+    sl_jsonwriter_member_u64(w, "context", m->n_ctx_train);
+    sl_jsonwriter_member_u64(w, "vocabulary", m->n_vocab);
+    sl_jsonwriter_member_i64(w, "bos", m->bos);
+    sl_jsonwriter_member_i64(w, "eos", m->eos);
+    sl_jsonwriter_member_bool(w, "tokenizer_jit", sl_tokenizer_has_jit(model->tokenizer));
+    sl_jsonwriter_member_string(w, "chat_template", m->chat_template);
+    sl_jsonwriter_member_bool(w, "chat_template_known", model->is_chat_template_known);
+    sl_jsonwriter_member_u64(w, "file_bytes", m->file_bytes);
+    sl_jsonwriter_member_u64(w, "weight_bytes", m->weight_bytes);
+    sl_jsonwriter_member_u64(w, "token_bytes", m->token_bytes);
 }
 
 static void write_machine(struct sl_jsonwriter *w, const struct info *info)
 {
-    write_string(w, "cpu", info->opened.info.cpu);
-    write_string(w, "cpu_best", sl_cpu_level_name(sl_cpu_best()));
-    write_u64(w, "threads", info->opened.info.n_threads);
-    sl_jsonwriter_key(w, "thread_cpus");
-    sl_jsonwriter_begin_array(w);
-    for (uint32_t i = 0; i < info->placement.n_threads; i++)
-        sl_jsonwriter_i64(w, info->placement.cpus[i]);
-    sl_jsonwriter_end_array(w);
-    sl_jsonwriter_key(w, "kernels");
-    sl_jsonwriter_begin_object(w);
+    const struct sl_kernels_matmul *matmul = info->opened.model->kernels.matmul;
+
+    sl_jsonwriter_member_string(w, "cpu", info->opened.info.cpu);
+    sl_jsonwriter_member_string(w, "cpu_best", sl_cpu_level_name(sl_cpu_best()));
+    sl_workerinfo_write_machine(w, info->opened.model);
+    sl_jsonwriter_member_object(w, "kernels");
     for (uint32_t type = 0; type < SL_DTYPE_LIMIT; type++) {
         if (!info->is_multiplied[type])
             continue;
-        sl_jsonwriter_key(w, sl_dtype_name(type));
-        sl_jsonwriter_begin_object(w);
-        write_string(w, "one_token", info->opened.model->kernels.matmul[type].one_isa);
-        write_string(w, "many_tokens", info->opened.model->kernels.matmul[type].many_isa);
+        sl_jsonwriter_member_object(w, sl_dtype_name(type));
+        sl_jsonwriter_member_string(w, "one_token", matmul[type].one_isa);
+        sl_jsonwriter_member_string(w, "many_tokens", matmul[type].many_isa);
         sl_jsonwriter_end_object(w);
     }
     sl_jsonwriter_end_object(w);
@@ -297,37 +263,35 @@ static void write_memory(struct sl_jsonwriter *w, const struct info *info)
     const struct sluice_model_info *m = &info->opened.info;
     const struct sl_plan *p = &info->opened.model->plan;
 
-    sl_jsonwriter_key(w, "memory");
-    sl_jsonwriter_begin_object(w);
-    write_string(w, "experts", m->is_streaming ? "streaming" : "resident");
-    write_u64(w, "ram_bytes", m->ram_bytes);
-    write_u64(w, "pinned_bytes", m->pinned_bytes);
-    write_u64(w, "locked_bytes", m->locked_bytes);
-    write_u64(w, "cache_bytes", p->cache_bytes);
-    write_u64(w, "kv_bytes", p->kv_bytes);
-    write_u64(w, "scratch_bytes", p->scratch_bytes);
-    write_u64(w, "overhead_bytes", p->overhead_bytes);
-    write_u64(w, "ctx", p->session.n_ctx);
-    write_u64(w, "min_bytes", p->min_bytes);
-    write_u64(w, "resident_bytes", p->resident_bytes);
-    write_string(w, "io", m->io ? m->io : "");
-    write_string(w, "notes", m->notes ? m->notes : "");
+    sl_jsonwriter_member_object(w, "memory");
+    sl_jsonwriter_member_string(w, "experts", m->is_streaming ? "streaming" : "resident");
+    sl_jsonwriter_member_u64(w, "ram_bytes", m->ram_bytes);
+    sl_jsonwriter_member_u64(w, "pinned_bytes", m->pinned_bytes);
+    sl_jsonwriter_member_u64(w, "locked_bytes", m->locked_bytes);
+    sl_jsonwriter_member_u64(w, "cache_bytes", p->cache_bytes);
+    sl_jsonwriter_member_u64(w, "kv_bytes", p->kv_bytes);
+    sl_jsonwriter_member_u64(w, "scratch_bytes", p->scratch_bytes);
+    sl_jsonwriter_member_u64(w, "overhead_bytes", p->overhead_bytes);
+    sl_jsonwriter_member_u64(w, "ctx", p->session.n_ctx);
+    sl_jsonwriter_member_u64(w, "min_bytes", p->min_bytes);
+    sl_jsonwriter_member_u64(w, "resident_bytes", p->resident_bytes);
+    sl_jsonwriter_member_string(w, "io", m->io ? m->io : "");
+    sl_jsonwriter_member_string(w, "notes", m->notes ? m->notes : "");
     sl_jsonwriter_end_object(w);
 }
 
 static void write_tensors(struct sl_jsonwriter *w, const struct info *info)
 {
-    sl_jsonwriter_key(w, "tensors");
-    sl_jsonwriter_begin_array(w);
+    sl_jsonwriter_member_array(w, "tensors");
     for (int role = 0; role < SL_ROLE_COUNT; role++)
         for (uint32_t type = 0; type < SL_DTYPE_LIMIT; type++) {
             if (!info->groups[role][type].n)
                 continue;
             sl_jsonwriter_begin_object(w);
-            write_string(w, "role", sl_weights_role_name((enum sl_role)role));
-            write_string(w, "type", sl_dtype_name(type));
-            write_u64(w, "number", info->groups[role][type].n);
-            write_u64(w, "bytes", info->groups[role][type].bytes);
+            sl_jsonwriter_member_string(w, "role", sl_weights_role_name((enum sl_role)role));
+            sl_jsonwriter_member_string(w, "type", sl_dtype_name(type));
+            sl_jsonwriter_member_u64(w, "number", info->groups[role][type].n);
+            sl_jsonwriter_member_u64(w, "bytes", info->groups[role][type].bytes);
             sl_jsonwriter_end_object(w);
         }
     sl_jsonwriter_end_array(w);
@@ -338,20 +302,17 @@ static int write_json(const struct info *info)
     const struct sl_gguf *gguf = info->opened.model->gguf;
     struct sl_jsonwriter w;
 
-    sl_jsonwriter_init(&w, stdout, SL_JSONWRITER_PRETTY);
-    sl_jsonwriter_begin_object(&w);
+    sl_report_begin_json(&w);
     write_model(&w, info);
     write_machine(&w, info);
     write_memory(&w, info);
     write_tensors(&w, info);
     if (info->opened.model->pack) {
-        sl_jsonwriter_key(&w, "pack");
-        sl_jsonwriter_begin_object(&w);
+        sl_jsonwriter_member_object(&w, "pack");
         sl_packreport_write(&w, &info->pack);
         sl_jsonwriter_end_object(&w);
     }
-    sl_jsonwriter_key(&w, "metadata");
-    sl_jsonwriter_begin_object(&w);
+    sl_jsonwriter_member_object(&w, "metadata");
     for (uint32_t i = 0; i < sl_gguf_n_kv(gguf); i++) {
         const struct sl_gguf_kv *kv = sl_gguf_kv_at(gguf, i);
 
@@ -359,20 +320,7 @@ static int write_json(const struct info *info)
         sl_metadata_write(&w, kv, false);
     }
     sl_jsonwriter_end_object(&w);
-    sl_jsonwriter_end_object(&w);
-    return sl_jsonwriter_done(&w) < 0 ? sl_report_flush() : sl_report_write("\n", 1);
-}
-
-/* Where the model's threads are: the same plan that the engine makes. */
-static int plan(struct info *info, const struct sl_model_args *args)
-{
-    struct sl_diag diag;
-    int r;
-
-    r = sl_topology_open(&info->topology, &diag);
-    if (r == 0)
-        r = sl_placement_plan(&info->placement, info->topology, args->opts.n_threads, &diag);
-    return r < 0 ? sl_report_error("%s", diag.text) : 0;
+    return sl_report_end_json(&w);
 }
 
 int sl_cmd_info(int argc, char **argv)
@@ -385,9 +333,7 @@ int sl_cmd_info(int argc, char **argv)
     info = calloc(1, sizeof(*info));
     if (!info)
         return sl_report_error("not enough memory");
-    r = plan(info, &args.model);
-    if (r == 0)
-        r = sl_opened_open(&info->opened, &args.model, NULL);
+    r = sl_opened_open(&info->opened, &args.model, NULL);
     if (r == 0) {
         count_tensors(info);
         if (info->opened.model->pack)
@@ -403,11 +349,9 @@ int sl_cmd_info(int argc, char **argv)
         }
         if (r == 0)
             r = sl_report_flush();
-        r = r == 0 || r == -EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED;
+        r = sl_report_code(r);
     }
     r = sl_opened_close(&info->opened, r);
-    sl_placement_done(&info->placement);
-    sl_topology_close(info->topology);
     free(info);
     return r;
 }

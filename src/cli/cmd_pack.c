@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/jsonwriter.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/options.h"
@@ -201,25 +200,16 @@ static int print_json(const struct packing *p, const struct sl_packreport *repor
 {
     struct sl_jsonwriter w;
 
-    sl_jsonwriter_init(&w, stdout, SL_JSONWRITER_PRETTY);
-    sl_jsonwriter_begin_object(&w);
-    sl_jsonwriter_key(&w, "path");
-    sl_jsonwriter_string(&w, p->args->out);
-    sl_jsonwriter_key(&w, "source");
-    sl_jsonwriter_string(&w, p->args->in);
-    sl_jsonwriter_key(&w, "level");
-    sl_jsonwriter_i64(&w, p->args->level);
-    sl_jsonwriter_key(&w, "threads");
-    sl_jsonwriter_u64(&w, sl_pool_n_workers(p->pool));
+    sl_report_begin_json(&w);
+    sl_jsonwriter_member_string(&w, "path", p->args->out);
+    sl_jsonwriter_member_string(&w, "source", p->args->in);
+    sl_jsonwriter_member_i64(&w, "level", p->args->level);
+    sl_jsonwriter_member_u64(&w, "threads", sl_pool_n_workers(p->pool));
     sl_packreport_write(&w, report);
-    sl_jsonwriter_key(&w, "seconds");
-    sl_jsonwriter_f64(&w, p->seconds);
-    sl_jsonwriter_key(&w, "verified");
-    sl_jsonwriter_bool(&w, p->args->verify);
-    sl_jsonwriter_key(&w, "verify_seconds");
-    sl_jsonwriter_f64(&w, p->args->verify ? p->verify_seconds : 0.0);
-    sl_jsonwriter_end_object(&w);
-    return sl_jsonwriter_done(&w) < 0 ? sl_report_flush() : sl_report_write("\n", 1);
+    sl_jsonwriter_member_f64(&w, "seconds", p->seconds);
+    sl_jsonwriter_member_bool(&w, "verified", p->args->verify);
+    sl_jsonwriter_member_f64(&w, "verify_seconds", p->args->verify ? p->verify_seconds : 0.0);
+    return sl_report_end_json(&w);
 }
 
 static int run(struct packing *p, struct sl_diag *diag)

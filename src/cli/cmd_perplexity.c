@@ -92,24 +92,21 @@ static const struct argp argp = {
     .children = children,
 };
 
-/* The ids of the text with BOS in front, if the model wants one. */
-static int load_ids(const struct perplexity_args *args, const struct sl_opened *opened,
-                    int32_t **ret_ids, size_t *ret_n, struct sl_diag *diag)
+/* The ids of a text with BOS in front, if the model wants one. */
+static int find_ids(const struct perplexity_args *args, const struct sl_opened *opened,
+                    const char *text, size_t len, int32_t **ret_ids, size_t *ret_n,
+                    struct sl_diag *diag)
 {
     const struct sluice_model_info *info = &opened->info;
-    const char *path = args->file ? args->file : args->tokens;
+    const char *name = sl_infile_name(args->file ? args->file : args->tokens);
     bool adds_bos = sl_vocab_add_bos(opened->model->vocab);
     int32_t *ids = NULL, *given = NULL;
-    char *text;
-    size_t len, n = 0;
+    size_t n = 0;
     int64_t n_text;
-    int r;
+    int r = 0;
 
-    r = sl_infile_read(path, &text, &len, diag);
-    if (r < 0)
-        return r;
     if (args->tokens)
-        r = sl_infile_parse_ids(path, text, len, info->n_vocab, &given, &n, diag);
+        r = sl_infile_parse_ids(name, text, len, info->n_vocab, &given, &n, diag);
     if (r == 0)
         ids = malloc((len + n + 2) * sizeof(*ids));
     if (r == 0 && !ids)
@@ -125,11 +122,10 @@ static int load_ids(const struct perplexity_args *args, const struct sl_opened *
         n_text = sluice_tokenize(opened->model, text, len, SLUICE_TOKENIZE_BOS, ids, len + 2);
         n = n_text < 0 ? 0 : (size_t)n_text;
         if (n_text < 0)
-            r = sl_diag_set(diag, (int)n_text, "%s cannot be tokenised: %s", path,
+            r = sl_diag_set(diag, (int)n_text, "%s cannot be tokenised: %s", name,
                             sl_report_tokenize_text((int)n_text));
     }
     free(given);
-    free(text);
     if (r < 0) {
         free(ids);
         return r;
@@ -204,20 +200,13 @@ static int print_result(const struct perplexity_args *args, const struct score *
         printf("\nFinal estimate: PPL = %.4f +/- %.5f\n", exp(mean(score)), uncertainty(score));
         return sl_report_flush();
     }
-    sl_jsonwriter_init(&w, stdout, SL_JSONWRITER_PRETTY);
-    sl_jsonwriter_begin_object(&w);
-    sl_jsonwriter_key(&w, "perplexity");
-    sl_jsonwriter_f64(&w, exp(mean(score)));
-    sl_jsonwriter_key(&w, "uncertainty");
-    sl_jsonwriter_f64(&w, uncertainty(score));
-    sl_jsonwriter_key(&w, "windows");
-    sl_jsonwriter_u64(&w, n);
-    sl_jsonwriter_key(&w, "ctx");
-    sl_jsonwriter_u64(&w, args->session.opts.n_ctx);
-    sl_jsonwriter_key(&w, "scored_tokens");
-    sl_jsonwriter_u64(&w, score->n);
-    sl_jsonwriter_end_object(&w);
-    return sl_jsonwriter_done(&w) < 0 ? sl_report_flush() : sl_report_write("\n", 1);
+    sl_report_begin_json(&w);
+    sl_jsonwriter_member_f64(&w, "perplexity", exp(mean(score)));
+    sl_jsonwriter_member_f64(&w, "uncertainty", uncertainty(score));
+    sl_jsonwriter_member_u64(&w, "windows", n);
+    sl_jsonwriter_member_u64(&w, "ctx", args->session.opts.n_ctx);
+    sl_jsonwriter_member_u64(&w, "scored_tokens", score->n);
+    return sl_report_end_json(&w);
 }
 
 static int score_all(const struct perplexity_args *args, const struct sl_opened *opened,
@@ -241,11 +230,11 @@ static int score_all(const struct perplexity_args *args, const struct sl_opened 
         }
         if (!args->json)
             printf("[%zu]%.4f,", i + 1, exp(mean(&score)));
-        if (!args->json && sl_report_flush() < 0)
-            return errno == EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED;
+        r = args->json ? 0 : sl_report_flush();
+        if (r < 0)
+            return sl_report_code(r);
     }
-    r = print_result(args, &score, n_windows);
-    return r == 0 || r == -EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED;
+    return sl_report_code(print_result(args, &score, n_windows));
 }
 
 static int run_all(const struct perplexity_args *args, const struct sl_opened *opened, int32_t *ids,
@@ -279,19 +268,20 @@ int sl_cmd_perplexity(int argc, char **argv)
     struct sl_opened opened = {0};
     struct sl_diag diag;
     int32_t *ids = NULL;
-    size_t n = 0;
+    char *text = NULL;
+    size_t len, n = 0;
     int r;
 
     argp_parse(&argp, argc, argv, 0, NULL, &args);
     set_session(&args);
     r = sl_opened_open(&opened, &args.model, &args.session.opts);
-    if (r == 0) {
-        r = load_ids(&args, &opened, &ids, &n, &diag);
-        if (r < 0)
-            r = r == -EINTR ? SL_EXIT_INTERRUPTED : sl_report_error("%s", diag.text);
-        else
-            r = run_all(&args, &opened, ids, n);
-    }
+    if (r == 0)
+        r = sl_infile_load(args.file ? args.file : args.tokens, &text, &len);
+    if (r == 0 && find_ids(&args, &opened, text, len, &ids, &n, &diag) < 0)
+        r = sl_report_error("%s", diag.text);
+    free(text);
+    if (r == 0)
+        r = run_all(&args, &opened, ids, n);
     free(ids);
     return sl_opened_close(&opened, r);
 }

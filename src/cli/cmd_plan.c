@@ -147,7 +147,8 @@ static const struct argp argp = {
     .children = children,
 };
 
-static int count_threads(uint32_t n_asked, uint32_t *ret_n, struct sl_diag *diag)
+static int count_threads(const struct sluice_model_opts *opts, uint32_t *ret_n,
+                         struct sl_diag *diag)
 {
     struct sl_placement placement = {0};
     struct sl_topology *topo;
@@ -155,7 +156,10 @@ static int count_threads(uint32_t n_asked, uint32_t *ret_n, struct sl_diag *diag
 
     if (r < 0)
         return r;
-    r = sl_placement_plan(&placement, topo, n_asked, diag);
+    if (opts->cpus)
+        r = sl_placement_exact(&placement, topo, opts->cpus, opts->n_threads, diag);
+    else
+        r = sl_placement_plan(&placement, topo, opts->n_threads, diag);
     *ret_n = placement.n_threads;
     sl_placement_done(&placement);
     sl_topology_close(topo);
@@ -468,68 +472,42 @@ static void print_tail(const struct plan_cmd *cmd)
                "speed\nand missing experts at disk speed.\n");
 }
 
-static void write_u64(struct sl_jsonwriter *w, const char *key, uint64_t value)
-{
-    sl_jsonwriter_key(w, key);
-    sl_jsonwriter_u64(w, value);
-}
-
-/* null for what is not known */
-static void write_known(struct sl_jsonwriter *w, const char *key, double value)
-{
-    sl_jsonwriter_key(w, key);
-    if (value > 0.0)
-        sl_jsonwriter_f64(w, value);
-    else
-        sl_jsonwriter_null(w);
-}
-
-static void write_string(struct sl_jsonwriter *w, const char *key, const char *value)
-{
-    sl_jsonwriter_key(w, key);
-    sl_jsonwriter_string(w, value);
-}
-
 static void write_forecast(struct sl_jsonwriter *w, const struct sl_forecast *f)
 {
     const struct sl_plan *p = &f->plan;
 
-    write_string(w, "experts", p->is_streaming ? "streaming" : "resident");
-    write_u64(w, "ram_bytes", p->ram_bytes);
-    write_u64(w, "pinned_bytes", p->is_streaming ? p->shared_bytes : 0);
-    write_u64(w, "resident_weight_bytes",
+    sl_jsonwriter_member_string(w, "experts", p->is_streaming ? "streaming" : "resident");
+    sl_jsonwriter_member_u64(w, "ram_bytes", p->ram_bytes);
+    sl_jsonwriter_member_u64(w, "pinned_bytes", p->is_streaming ? p->shared_bytes : 0);
+    sl_jsonwriter_member_u64(w, "resident_weight_bytes",
               p->is_streaming ? p->shared_bytes : p->shared_bytes + p->expert_bytes);
-    write_u64(w, "kv_bytes", p->kv_bytes);
-    write_u64(w, "scratch_bytes", p->scratch_bytes);
-    write_u64(w, "overhead_bytes", p->overhead_bytes);
-    write_u64(w, "cache_bytes", p->cache_bytes);
-    write_u64(w, "streamed_bytes",
+    sl_jsonwriter_member_u64(w, "kv_bytes", p->kv_bytes);
+    sl_jsonwriter_member_u64(w, "scratch_bytes", p->scratch_bytes);
+    sl_jsonwriter_member_u64(w, "overhead_bytes", p->overhead_bytes);
+    sl_jsonwriter_member_u64(w, "cache_bytes", p->cache_bytes);
+    sl_jsonwriter_member_u64(w, "streamed_bytes",
               (uint64_t)((1.0 - f->hit_share) * (double)p->expert_bytes));
-    write_u64(w, "ctx", p->session.n_ctx);
-    write_u64(w, "chunk", p->session.n_chunk);
-    sl_jsonwriter_key(w, "hit_share");
-    sl_jsonwriter_f64(w, f->hit_share);
-    sl_jsonwriter_key(w, "read_bytes_per_token");
-    sl_jsonwriter_f64(w, f->read_bytes);
-    write_known(w, "tokens_per_s", f->seconds > 0.0 ? 1.0 / f->seconds : 0.0);
+    sl_jsonwriter_member_u64(w, "ctx", p->session.n_ctx);
+    sl_jsonwriter_member_u64(w, "chunk", p->session.n_chunk);
+    sl_jsonwriter_member_f64(w, "hit_share", f->hit_share);
+    sl_jsonwriter_member_f64(w, "read_bytes_per_token", f->read_bytes);
+    sl_jsonwriter_member_known(w, "tokens_per_s", f->seconds > 0.0 ? 1.0 / f->seconds : 0.0);
 }
 
 static void write_machine(struct sl_jsonwriter *w, const struct plan_cmd *cmd)
 {
     const struct sl_machine *m = &cmd->machine;
 
-    sl_jsonwriter_key(w, "machine");
-    sl_jsonwriter_begin_object(w);
-    write_u64(w, "threads", cmd->in.n_workers);
-    write_known(w, "memory_bytes_per_s", cmd->forecast.memory_bytes_per_s);
-    write_known(w, "disk_bytes_per_s", cmd->forecast.disk_bytes_per_s);
-    write_u64(w, "disk_read_bytes", m->disk_read_bytes);
-    write_u64(w, "disk_depth", m->disk_depth);
-    write_string(w, "device", m->device);
-    write_string(w, "date", m->date);
-    sl_jsonwriter_key(w, "measured_now");
-    sl_jsonwriter_bool(w, m->is_measured);
-    write_string(w, "disk_note", cmd->disk_diag.text);
+    sl_jsonwriter_member_object(w, "machine");
+    sl_jsonwriter_member_u64(w, "threads", cmd->in.n_workers);
+    sl_jsonwriter_member_known(w, "memory_bytes_per_s", cmd->forecast.memory_bytes_per_s);
+    sl_jsonwriter_member_known(w, "disk_bytes_per_s", cmd->forecast.disk_bytes_per_s);
+    sl_jsonwriter_member_u64(w, "disk_read_bytes", m->disk_read_bytes);
+    sl_jsonwriter_member_u64(w, "disk_depth", m->disk_depth);
+    sl_jsonwriter_member_string(w, "device", m->device);
+    sl_jsonwriter_member_string(w, "date", m->date);
+    sl_jsonwriter_member_bool(w, "measured_now", m->is_measured);
+    sl_jsonwriter_member_string(w, "disk_note", cmd->disk_diag.text);
     sl_jsonwriter_end_object(w);
 }
 
@@ -538,36 +516,32 @@ static int write_json(const struct plan_cmd *cmd, const uint64_t *budgets, uint3
     const struct sl_plan *b = &cmd->bounds;
     struct sl_jsonwriter w;
 
-    sl_jsonwriter_init(&w, stdout, SL_JSONWRITER_PRETTY);
-    sl_jsonwriter_begin_object(&w);
-    write_string(&w, "path", cmd->args->model.path);
-    sl_jsonwriter_key(&w, "head_only");
-    sl_jsonwriter_bool(&w, cmd->is_head_only);
-    write_u64(&w, "weight_bytes", cmd->in.weight_bytes);
-    write_u64(&w, "expert_bytes", b->expert_bytes);
-    write_u64(&w, "shared_bytes", b->shared_bytes);
-    write_u64(&w, "token_bytes", cmd->weights.token_bytes);
-    write_u64(&w, "slot_bytes_max", b->slot_bytes_max);
-    write_u64(&w, "min_bytes", b->min_bytes);
-    write_u64(&w, "resident_bytes", b->resident_bytes);
+    sl_report_begin_json(&w);
+    sl_jsonwriter_member_string(&w, "path", cmd->args->model.path);
+    sl_jsonwriter_member_bool(&w, "head_only", cmd->is_head_only);
+    sl_jsonwriter_member_u64(&w, "weight_bytes", cmd->in.weight_bytes);
+    sl_jsonwriter_member_u64(&w, "expert_bytes", b->expert_bytes);
+    sl_jsonwriter_member_u64(&w, "shared_bytes", b->shared_bytes);
+    sl_jsonwriter_member_u64(&w, "token_bytes", cmd->weights.token_bytes);
+    sl_jsonwriter_member_u64(&w, "slot_bytes_max", b->slot_bytes_max);
+    sl_jsonwriter_member_u64(&w, "min_bytes", b->min_bytes);
+    sl_jsonwriter_member_u64(&w, "resident_bytes", b->resident_bytes);
     sl_jsonwriter_key(&w, "free_bytes");
     if (cmd->free_bytes)
         sl_jsonwriter_u64(&w, cmd->free_bytes);
     else
         sl_jsonwriter_null(&w);
-    write_u64(&w, "kv_bytes_per_1024_tokens", cmd->kv_step_bytes);
-    write_string(&w, "assumption", cmd->profile_tokens ? "profile" : "uniform");
-    write_u64(&w, "profile_tokens", cmd->profile_tokens);
+    sl_jsonwriter_member_u64(&w, "kv_bytes_per_1024_tokens", cmd->kv_step_bytes);
+    sl_jsonwriter_member_string(&w, "assumption", cmd->profile_tokens ? "profile" : "uniform");
+    sl_jsonwriter_member_u64(&w, "profile_tokens", cmd->profile_tokens);
     write_machine(&w, cmd);
-    sl_jsonwriter_key(&w, "here");
-    sl_jsonwriter_begin_object(&w);
+    sl_jsonwriter_member_object(&w, "here");
     if (cmd->here_error)
-        write_string(&w, "error", cmd->here_diag.text);
+        sl_jsonwriter_member_string(&w, "error", cmd->here_diag.text);
     else
         write_forecast(&w, &cmd->here);
     sl_jsonwriter_end_object(&w);
-    sl_jsonwriter_key(&w, "budgets");
-    sl_jsonwriter_begin_array(&w);
+    sl_jsonwriter_member_array(&w, "budgets");
     for (uint32_t i = 0; i < n; i++) {
         struct sl_forecast f = cmd->here;
         struct sl_diag diag = cmd->here_diag;
@@ -576,16 +550,16 @@ static int write_json(const struct plan_cmd *cmd, const uint64_t *budgets, uint3
         if (budgets[i])
             r = sl_forecast_make(&f, &cmd->forecast, budgets[i], SLUICE_RESIDENCY_AUTO, &diag);
         sl_jsonwriter_begin_object(&w);
-        write_u64(&w, "budget", budgets[i] == SLUICE_RAM_MIN ? b->min_bytes : budgets[i]);
+        sl_jsonwriter_member_u64(&w, "budget",
+                                 budgets[i] == SLUICE_RAM_MIN ? b->min_bytes : budgets[i]);
         if (r < 0)
-            write_string(&w, "error", diag.text);
+            sl_jsonwriter_member_string(&w, "error", diag.text);
         else
             write_forecast(&w, &f);
         sl_jsonwriter_end_object(&w);
     }
     sl_jsonwriter_end_array(&w);
-    sl_jsonwriter_end_object(&w);
-    return sl_jsonwriter_done(&w) < 0 ? sl_report_flush() : sl_report_write("\n", 1);
+    return sl_report_end_json(&w);
 }
 
 static int run(struct plan_cmd *cmd)
@@ -615,7 +589,7 @@ static int run(struct plan_cmd *cmd)
         print_tail(cmd);
         r = sl_report_flush();
     }
-    return r == 0 || r == -EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED;
+    return sl_report_code(r);
 }
 
 int sl_cmd_plan(int argc, char **argv)

@@ -127,14 +127,11 @@ static int load_prompt(struct run *run)
         if (!run->prompt)
             return sl_report_error("not enough memory");
     } else {
-        r = sl_infile_read(path, &run->prompt, &len, &diag);
-        if (r == -EINTR)
-            return SL_EXIT_INTERRUPTED;
-        if (r < 0)
-            return sl_report_error("%s", diag.text);
+        r = sl_infile_load(path, &run->prompt, &len);
+        if (r)
+            return r;
         if (strlen(run->prompt) != len)
-            return sl_report_error("%s: the prompt holds a NUL byte",
-                                   strcmp(path, "-") != 0 ? path : "standard input");
+            return sl_report_error("%s: the prompt holds a NUL byte", sl_infile_name(path));
         if (len && run->prompt[len - 1] == '\n')
             run->prompt[len - 1] = '\0';
     }
@@ -210,12 +207,10 @@ static int print_json(struct run *run, const struct sl_generate_stats *stats)
 {
     struct sl_jsonwriter w;
 
-    sl_jsonwriter_init(&w, stdout, SL_JSONWRITER_PRETTY);
-    sl_jsonwriter_begin_object(&w);
+    sl_report_begin_json(&w);
     sl_jsonwriter_key(&w, "text");
     sl_jsonwriter_string_len(&w, run->answer.ptr ? run->answer.ptr : "", run->answer.len);
-    sl_jsonwriter_key(&w, "ids");
-    sl_jsonwriter_begin_array(&w);
+    sl_jsonwriter_member_array(&w, "ids");
     for (size_t i = 0; i < run->answer_ids.len; i += sizeof(int32_t)) {
         int32_t id;
 
@@ -224,10 +219,7 @@ static int print_json(struct run *run, const struct sl_generate_stats *stats)
     }
     sl_jsonwriter_end_array(&w);
     sl_stats_write(&w, stats, run->sampling.seed);
-    sl_jsonwriter_end_object(&w);
-    if (sl_jsonwriter_done(&w) < 0)
-        return sl_report_flush();
-    return sl_report_write("\n", 1);
+    return sl_report_end_json(&w);
 }
 
 static int answer(struct run *run)
@@ -264,8 +256,7 @@ static int answer(struct run *run)
         return sl_report_error("%s", error.text);
     if (stats.stop == SL_STOP_INTERRUPTED)
         return SL_EXIT_INTERRUPTED;
-    out = out ? out : run->output_error;
-    return out == 0 || out == -EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED;
+    return sl_report_code(out ? out : run->output_error);
 }
 
 static int run_all(struct run *run)

@@ -99,8 +99,7 @@ static int print_ids(const struct tokenize_args *args, const int32_t *ids, size_
     if (args->json) {
         sl_jsonwriter_init(&w, NULL, SL_JSONWRITER_SPACED);
         sl_jsonwriter_begin_object(&w);
-        sl_jsonwriter_key(&w, "ids");
-        sl_jsonwriter_begin_array(&w);
+        sl_jsonwriter_member_array(&w, "ids");
         for (size_t i = 0; i < n; i++)
             sl_jsonwriter_i64(&w, ids[i]);
         sl_jsonwriter_end_array(&w);
@@ -185,26 +184,21 @@ int sl_cmd_tokenize(int argc, char **argv)
         },
     };
     struct sl_opened opened = {0};
-    struct sl_diag diag;
-    const char *name;
-    char *text;
+    const char *path;
+    char *text = NULL;
     size_t len;
     int r;
 
     argp_parse(&argp, argc, argv, 0, NULL, &args);
+    path = args.file ? args.file : "-";
     r = sl_opened_open(&opened, &args.model, NULL);
-    if (r)
-        return sl_opened_close(&opened, r);
-    name = args.file && strcmp(args.file, "-") != 0 ? args.file : "standard input";
-    r = sl_infile_read(args.file ? args.file : "-", &text, &len, &diag);
-    if (r < 0) {
-        r = r == -EINTR ? SL_EXIT_INTERRUPTED : sl_report_error("%s", diag.text);
-        return sl_opened_close(&opened, r);
-    }
-    r = args.detokenize ? to_text(&args, &opened, name, text, len)
-                        : to_ids(&args, opened.model, text, len);
     if (r == 0)
-        r = sl_report_flush();
+        r = sl_infile_load(path, &text, &len);
+    if (r == 0) {
+        r = args.detokenize ? to_text(&args, &opened, sl_infile_name(path), text, len)
+                            : to_ids(&args, opened.model, text, len);
+        r = sl_report_code(r == 0 ? sl_report_flush() : r);
+    }
     free(text);
-    return sl_opened_close(&opened, r == 0 || r == -EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED);
+    return sl_opened_close(&opened, r);
 }

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "base/strbuf.h"
+#include "cli/command.h"
+#include "cli/report.h"
 
 static int read_all(int fd, struct sl_strbuf *buf)
 {
@@ -24,6 +26,11 @@ static int read_all(int fd, struct sl_strbuf *buf)
     return n < 0 ? -errno : 0;
 }
 
+const char *sl_infile_name(const char *path)
+{
+    return strcmp(path, "-") != 0 ? path : "standard input";
+}
+
 int sl_infile_read(const char *path, char **ret_text, size_t *ret_len, struct sl_diag *diag)
 {
     struct sl_strbuf buf = {0};
@@ -38,10 +45,20 @@ int sl_infile_read(const char *path, char **ret_text, size_t *ret_len, struct sl
         r = sl_strbuf_take(&buf, ret_text, ret_len);
     if (r < 0) {
         sl_strbuf_done(&buf);
-        return sl_diag_set(diag, r, "%s: %s", is_stdin ? "standard input" : path,
+        return sl_diag_set(diag, r, "%s: %s", sl_infile_name(path),
                            r == -E2BIG ? "more than 256 MiB" : sl_err_text(r));
     }
     return 0;
+}
+
+int sl_infile_load(const char *path, char **ret_text, size_t *ret_len)
+{
+    struct sl_diag diag;
+    int r = sl_infile_read(path, ret_text, ret_len, &diag);
+
+    if (r == -EINTR)
+        return SL_EXIT_INTERRUPTED;
+    return r < 0 ? sl_report_error("%s", diag.text) : SL_EXIT_OK;
 }
 
 static size_t skip_separators(const char *text, size_t len, size_t i)

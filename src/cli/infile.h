@@ -14,6 +14,12 @@
  */
 int sl_infile_read(const char *path, char **ret_text, size_t *ret_len, struct sl_diag *diag);
 
+/* The same, with failures reported. 0 or an exit code. */
+int sl_infile_load(const char *path, char **ret_text, size_t *ret_len);
+
+/* What messages call path: "standard input" for "-". */
+const char *sl_infile_name(const char *path);
+
 /* How many ids a text holds, if it holds nothing else. */
 size_t sl_infile_count_ids(const char *text, size_t len);
 

@@ -227,18 +227,6 @@ static void load(struct sl_machine *m, const struct stat *st)
     free(path);
 }
 
-static void write_f64(struct sl_jsonwriter *w, const char *key, double value)
-{
-    sl_jsonwriter_key(w, key);
-    sl_jsonwriter_f64(w, value);
-}
-
-static void write_u64(struct sl_jsonwriter *w, const char *key, uint64_t value)
-{
-    sl_jsonwriter_key(w, key);
-    sl_jsonwriter_u64(w, value);
-}
-
 /* Best effort: what is not kept is measured again. */
 static void save(const struct sl_machine *m, const struct stat *st)
 {
@@ -249,15 +237,13 @@ static void save(const struct sl_machine *m, const struct stat *st)
     if (path && sl_statedir_make_folders(path) && sl_outfile_open(&out, path, NULL) == 0) {
         sl_jsonwriter_init(&w, out.file, SL_JSONWRITER_PRETTY);
         sl_jsonwriter_begin_object(&w);
-        sl_jsonwriter_key(&w, "device");
-        sl_jsonwriter_string(&w, m->device);
-        sl_jsonwriter_key(&w, "date");
-        sl_jsonwriter_string(&w, m->date);
-        write_f64(&w, "memory_bytes_per_s", m->memory_bytes_per_s);
-        write_u64(&w, "memory_threads", m->memory_threads);
-        write_f64(&w, "disk_bytes_per_s", m->disk_bytes_per_s);
-        write_u64(&w, "disk_read_bytes", m->disk_read_bytes);
-        write_u64(&w, "disk_depth", m->disk_depth);
+        sl_jsonwriter_member_string(&w, "device", m->device);
+        sl_jsonwriter_member_string(&w, "date", m->date);
+        sl_jsonwriter_member_f64(&w, "memory_bytes_per_s", m->memory_bytes_per_s);
+        sl_jsonwriter_member_u64(&w, "memory_threads", m->memory_threads);
+        sl_jsonwriter_member_f64(&w, "disk_bytes_per_s", m->disk_bytes_per_s);
+        sl_jsonwriter_member_u64(&w, "disk_read_bytes", m->disk_read_bytes);
+        sl_jsonwriter_member_u64(&w, "disk_depth", m->disk_depth);
         sl_jsonwriter_end_object(&w);
         if (sl_jsonwriter_done(&w) == 0)
             (void)sl_outfile_commit(&out, NULL);

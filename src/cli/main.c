@@ -23,6 +23,7 @@ static const struct sl_command commands[] = {
     {"info", sl_cmd_info, "MODEL", "what a file holds and how it would run"},
     {"plan", sl_cmd_plan, "MODEL", "where memory would go, and how fast it would be"},
     {"bench", sl_cmd_bench, "MODEL", "how fast this machine is, and how fast it could be"},
+    {"tune", sl_cmd_tune, "MODEL", "which threads are best here, kept for later runs"},
     {"pack", sl_cmd_pack, "IN.gguf OUT.slpack", "one file made for streaming, plain or compressed"},
     {"tokenize", sl_cmd_tokenize, "MODEL", "text to token ids and back"},
     {"eval", sl_cmd_eval, "MODEL --tokens FILE", "logits and chosen experts of given ids"},
@@ -56,14 +57,6 @@ static void fill_standard_streams(void)
 static void print_version(FILE *to, struct argp_state *state)
 {
     fprintf(to, "sluice %s\n", sluice_version());
-}
-
-/* A reader that left is no failure. */
-static int flush_stdout(void)
-{
-    int r = sl_report_flush();
-
-    return r == 0 || r == -EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED;
 }
 
 static int run_command(const struct sl_command *command, int argc, char **argv)
@@ -105,11 +98,11 @@ int main(int argc, char **argv)
     if (argc < 2 || !strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "-?") ||
         !strcmp(name, "help")) {
         print_help(stdout);
-        return flush_stdout();
+        return sl_report_code(sl_report_flush());
     }
     if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
         print_version(stdout, NULL);
-        return flush_stdout();
+        return sl_report_code(sl_report_flush());
     }
     fprintf(stderr, "sluice: no such command: %.100s\nTry `sluice --help'.\n", name);
     return SL_EXIT_USAGE;

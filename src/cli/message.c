@@ -127,10 +127,8 @@ void sl_message_write(struct sl_jsonwriter *w, const struct sl_messages *message
     sl_jsonwriter_begin_array(w);
     for (size_t i = 0; i < messages->n; i++) {
         sl_jsonwriter_begin_object(w);
-        sl_jsonwriter_key(w, "role");
-        sl_jsonwriter_string(w, messages->list[i].role);
-        sl_jsonwriter_key(w, "content");
-        sl_jsonwriter_string(w, messages->list[i].content);
+        sl_jsonwriter_member_string(w, "role", messages->list[i].role);
+        sl_jsonwriter_member_string(w, "content", messages->list[i].content);
         sl_jsonwriter_end_object(w);
     }
     sl_jsonwriter_end_array(w);

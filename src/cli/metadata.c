@@ -89,10 +89,8 @@ void sl_metadata_write(struct sl_jsonwriter *w, const struct sl_gguf_kv *kv, boo
     }
     if (!is_short && kv->n_items > most) {
         sl_jsonwriter_begin_object(w);
-        sl_jsonwriter_key(w, "n_items");
-        sl_jsonwriter_u64(w, kv->n_items);
-        sl_jsonwriter_key(w, "item_type");
-        sl_jsonwriter_string(w, sl_gguf_type_name(kv->item_type));
+        sl_jsonwriter_member_u64(w, "n_items", kv->n_items);
+        sl_jsonwriter_member_string(w, "item_type", sl_gguf_type_name(kv->item_type));
         sl_jsonwriter_end_object(w);
         return;
     }

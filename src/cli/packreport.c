@@ -129,39 +129,30 @@ void sl_packreport_print(const struct sl_packreport *report)
                report->decode_bytes_per_s * 1e-9, report->break_even_bytes_per_s * 1e-9);
 }
 
-static void write_u64(struct sl_jsonwriter *w, const char *key, uint64_t value)
-{
-    sl_jsonwriter_key(w, key);
-    sl_jsonwriter_u64(w, value);
-}
-
 void sl_packreport_write(struct sl_jsonwriter *w, const struct sl_packreport *report)
 {
-    write_u64(w, "file_bytes", report->file_bytes);
+    sl_jsonwriter_member_u64(w, "file_bytes", report->file_bytes);
     if (report->source_bytes) {
-        write_u64(w, "source_bytes", report->source_bytes);
-        sl_jsonwriter_key(w, "ratio");
-        sl_jsonwriter_f64(w, (double)report->file_bytes / (double)report->source_bytes);
+        sl_jsonwriter_member_u64(w, "source_bytes", report->source_bytes);
+        sl_jsonwriter_member_f64(w, "ratio",
+                                 (double)report->file_bytes / (double)report->source_bytes);
     }
-    write_u64(w, "metadata_bytes", report->meta_bytes);
-    write_u64(w, "records", report->n_records);
-    sl_jsonwriter_key(w, "encodings");
-    sl_jsonwriter_begin_object(w);
+    sl_jsonwriter_member_u64(w, "metadata_bytes", report->meta_bytes);
+    sl_jsonwriter_member_u64(w, "records", report->n_records);
+    sl_jsonwriter_member_object(w, "encodings");
     for (int kind = 0; kind < SL_ZBLOCK_KINDS; kind++) {
         if (!report->n[kind])
             continue;
         sl_jsonwriter_key(w, sl_zblock_kind_name((enum sl_zblock_kind)kind));
         sl_jsonwriter_begin_object(w);
-        write_u64(w, "number", report->n[kind]);
-        write_u64(w, "stored_bytes", report->stored_bytes[kind]);
-        write_u64(w, "bytes", report->bytes[kind]);
+        sl_jsonwriter_member_u64(w, "number", report->n[kind]);
+        sl_jsonwriter_member_u64(w, "stored_bytes", report->stored_bytes[kind]);
+        sl_jsonwriter_member_u64(w, "bytes", report->bytes[kind]);
         sl_jsonwriter_end_object(w);
     }
     sl_jsonwriter_end_object(w);
     if (report->decode_bytes_per_s > 0) {
-        sl_jsonwriter_key(w, "decode_bytes_per_s");
-        sl_jsonwriter_f64(w, report->decode_bytes_per_s);
-        sl_jsonwriter_key(w, "break_even_bytes_per_s");
-        sl_jsonwriter_f64(w, report->break_even_bytes_per_s);
+        sl_jsonwriter_member_f64(w, "decode_bytes_per_s", report->decode_bytes_per_s);
+        sl_jsonwriter_member_f64(w, "break_even_bytes_per_s", report->break_even_bytes_per_s);
     }
 }

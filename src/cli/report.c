@@ -69,6 +69,33 @@ int sl_report_flush(void)
     return fflush(stdout) == 0 && !ferror(stdout) ? 0 : failed();
 }
 
+void sl_report_begin_json(struct sl_jsonwriter *w)
+{
+    sl_jsonwriter_init(w, stdout, SL_JSONWRITER_PRETTY);
+    sl_jsonwriter_begin_object(w);
+}
+
+int sl_report_end_json(struct sl_jsonwriter *w)
+{
+    int r;
+
+    sl_jsonwriter_end_object(w);
+    r = sl_jsonwriter_done(w);
+    if (r == -EIO)
+        return sl_report_flush(); /* which says why */
+    if (r < 0) {
+        (void)sl_report_error("%s", sl_err_text(r));
+        return r;
+    }
+    r = sl_report_write("\n", 1);
+    return r < 0 ? r : sl_report_flush();
+}
+
+int sl_report_code(int r)
+{
+    return r == 0 || r == -EPIPE ? SL_EXIT_OK : SL_EXIT_FAILED;
+}
+
 const char *sl_report_tokenize_text(int code)
 {
     return code == -E2BIG ? "the text is longer than 64 MiB" : sl_err_text(code);

@@ -110,52 +110,39 @@ void sl_stats_print(const struct sl_generate_stats *s, uint64_t seed)
         print_experts(s);
 }
 
-static void write_u64(struct sl_jsonwriter *w, const char *key, uint64_t value)
-{
-    sl_jsonwriter_key(w, key);
-    sl_jsonwriter_u64(w, value);
-}
-
-static void write_f64(struct sl_jsonwriter *w, const char *key, double value)
-{
-    sl_jsonwriter_key(w, key);
-    sl_jsonwriter_f64(w, value);
-}
-
 static void write_spread(struct sl_jsonwriter *w, const char *key, struct sl_generate_spread ns)
 {
-    sl_jsonwriter_key(w, key);
-    sl_jsonwriter_begin_object(w);
-    write_f64(w, "median", (double)ns.median * 1e-9);
-    write_f64(w, "p99", (double)ns.p99 * 1e-9);
+    sl_jsonwriter_member_object(w, key);
+    sl_jsonwriter_member_f64(w, "median", (double)ns.median * 1e-9);
+    sl_jsonwriter_member_f64(w, "p99", (double)ns.p99 * 1e-9);
     sl_jsonwriter_end_object(w);
 }
 
 static void write_experts(struct sl_jsonwriter *w, const char *key,
                           const struct sluice_expert_counters *c)
 {
-    sl_jsonwriter_key(w, key);
-    sl_jsonwriter_begin_object(w);
-    write_u64(w, "requests", c->requests);
-    write_u64(w, "hits", c->hits);
-    write_u64(w, "covered", c->covered);
-    write_u64(w, "covered_late", c->covered_late);
-    write_u64(w, "misses", c->misses);
-    write_u64(w, "guesses", c->guesses);
-    write_u64(w, "guesses_used", c->guesses_used);
-    write_u64(w, "guesses_expired", c->guesses_expired);
-    write_u64(w, "demand_bytes", c->demand_bytes);
-    write_u64(w, "guess_bytes", c->guess_bytes);
-    write_u64(w, "fill_bytes", c->fill_bytes);
-    write_u64(w, "used_bytes", c->used_bytes);
-    write_u64(w, "wasted_bytes", c->wasted_bytes);
-    write_u64(w, "evictions", c->evictions);
-    write_u64(w, "failed", c->n_failed);
-    write_f64(w, "stall_seconds", (double)c->stall_ns * 1e-9);
-    write_f64(w, "read_seconds", (double)c->read_ns * 1e-9);
-    write_f64(w, "hit_share", percent(c->hits, c->requests) * 0.01);
-    write_f64(w, "covered_share", percent(n_covered(c), n_covered(c) + c->misses) * 0.01);
-    write_f64(w, "read_bytes_per_s", per_second((double)read_bytes(c), c->read_ns));
+    sl_jsonwriter_member_object(w, key);
+    sl_jsonwriter_member_u64(w, "requests", c->requests);
+    sl_jsonwriter_member_u64(w, "hits", c->hits);
+    sl_jsonwriter_member_u64(w, "covered", c->covered);
+    sl_jsonwriter_member_u64(w, "covered_late", c->covered_late);
+    sl_jsonwriter_member_u64(w, "misses", c->misses);
+    sl_jsonwriter_member_u64(w, "guesses", c->guesses);
+    sl_jsonwriter_member_u64(w, "guesses_used", c->guesses_used);
+    sl_jsonwriter_member_u64(w, "guesses_expired", c->guesses_expired);
+    sl_jsonwriter_member_u64(w, "demand_bytes", c->demand_bytes);
+    sl_jsonwriter_member_u64(w, "guess_bytes", c->guess_bytes);
+    sl_jsonwriter_member_u64(w, "fill_bytes", c->fill_bytes);
+    sl_jsonwriter_member_u64(w, "used_bytes", c->used_bytes);
+    sl_jsonwriter_member_u64(w, "wasted_bytes", c->wasted_bytes);
+    sl_jsonwriter_member_u64(w, "evictions", c->evictions);
+    sl_jsonwriter_member_u64(w, "failed", c->n_failed);
+    sl_jsonwriter_member_f64(w, "stall_seconds", (double)c->stall_ns * 1e-9);
+    sl_jsonwriter_member_f64(w, "read_seconds", (double)c->read_ns * 1e-9);
+    sl_jsonwriter_member_f64(w, "hit_share", percent(c->hits, c->requests) * 0.01);
+    sl_jsonwriter_member_f64(w, "covered_share",
+                             percent(n_covered(c), n_covered(c) + c->misses) * 0.01);
+    sl_jsonwriter_member_f64(w, "read_bytes_per_s", per_second((double)read_bytes(c), c->read_ns));
     sl_jsonwriter_end_object(w);
 }
 
@@ -163,44 +150,39 @@ static void write_cache(struct sl_jsonwriter *w, const struct sl_generate_stats 
 {
     const struct sluice_expert_counters *c = &s->answer_experts;
 
-    sl_jsonwriter_key(w, "experts");
-    sl_jsonwriter_begin_object(w);
+    sl_jsonwriter_member_object(w, "experts");
     write_experts(w, "prompt", &s->prompt_experts);
     write_experts(w, "answer", c);
-    write_f64(w, "read_bytes_per_token", per_token(read_bytes(c), s));
-    write_f64(w, "used_bytes_per_token", per_token(c->used_bytes, s));
-    sl_jsonwriter_key(w, "disk_bytes_per_s");
-    if (s->disk_bytes_per_s > 0.0)
-        sl_jsonwriter_f64(w, s->disk_bytes_per_s);
-    else
-        sl_jsonwriter_null(w);
-    sl_jsonwriter_key(w, "cache");
-    sl_jsonwriter_begin_object(w);
-    write_u64(w, "bytes", c->slot_bytes);
-    write_u64(w, "slots", c->n_slots);
-    write_u64(w, "ready", c->n_ready);
-    write_u64(w, "regions", c->n_regions);
-    write_u64(w, "regions_given_back", c->regions_given_back);
+    sl_jsonwriter_member_f64(w, "read_bytes_per_token", per_token(read_bytes(c), s));
+    sl_jsonwriter_member_f64(w, "used_bytes_per_token", per_token(c->used_bytes, s));
+    sl_jsonwriter_member_known(w, "disk_bytes_per_s", s->disk_bytes_per_s);
+    sl_jsonwriter_member_object(w, "cache");
+    sl_jsonwriter_member_u64(w, "bytes", c->slot_bytes);
+    sl_jsonwriter_member_u64(w, "slots", c->n_slots);
+    sl_jsonwriter_member_u64(w, "ready", c->n_ready);
+    sl_jsonwriter_member_u64(w, "regions", c->n_regions);
+    sl_jsonwriter_member_u64(w, "regions_given_back", c->regions_given_back);
     sl_jsonwriter_end_object(w);
     sl_jsonwriter_end_object(w);
 }
 
 void sl_stats_write(struct sl_jsonwriter *w, const struct sl_generate_stats *s, uint64_t seed)
 {
-    sl_jsonwriter_key(w, "stop");
-    sl_jsonwriter_string(w, sl_generate_stop_name(s->stop));
-    write_u64(w, "prompt_tokens", s->n_prompt);
-    write_u64(w, "prompt_tokens_reused", s->n_reused);
-    write_f64(w, "prompt_seconds", (double)s->prompt_ns * 1e-9);
-    write_f64(w, "prompt_tokens_per_s", per_second(n_computed(s), s->prompt_ns));
-    write_u64(w, "answer_tokens", s->n_answer);
-    write_f64(w, "answer_seconds", (double)s->answer_ns * 1e-9);
-    write_f64(w, "answer_tokens_per_s", per_second((double)s->n_answer_steps, s->answer_ns));
-    write_f64(w, "weight_bytes_per_s", per_second((double)s->weight_bytes, s->answer_ns));
+    sl_jsonwriter_member_string(w, "stop", sl_generate_stop_name(s->stop));
+    sl_jsonwriter_member_u64(w, "prompt_tokens", s->n_prompt);
+    sl_jsonwriter_member_u64(w, "prompt_tokens_reused", s->n_reused);
+    sl_jsonwriter_member_f64(w, "prompt_seconds", (double)s->prompt_ns * 1e-9);
+    sl_jsonwriter_member_f64(w, "prompt_tokens_per_s", per_second(n_computed(s), s->prompt_ns));
+    sl_jsonwriter_member_u64(w, "answer_tokens", s->n_answer);
+    sl_jsonwriter_member_f64(w, "answer_seconds", (double)s->answer_ns * 1e-9);
+    sl_jsonwriter_member_f64(w, "answer_tokens_per_s",
+                             per_second((double)s->n_answer_steps, s->answer_ns));
+    sl_jsonwriter_member_f64(w, "weight_bytes_per_s",
+                             per_second((double)s->weight_bytes, s->answer_ns));
     write_spread(w, "answer_stall_seconds", s->stall_ns);
     write_spread(w, "answer_compute_seconds", s->compute_ns);
     if (s->is_streaming)
         write_cache(w, s);
-    write_u64(w, "peak_memory_bytes", sl_stats_peak_bytes());
-    write_u64(w, "seed", seed);
+    sl_jsonwriter_member_u64(w, "peak_memory_bytes", sl_stats_peak_bytes());
+    sl_jsonwriter_member_u64(w, "seed", seed);
 }
