@@ -16,6 +16,7 @@
 #include "cli/options.h"
 #include "cli/report.h"
 #include "cli/units.h"
+#include "cli/workeropts.h"
 #include "experts/evict.h"
 #include "experts/placement.h"
 #include "loader/gguf.h"
@@ -257,7 +258,7 @@ static int read_shape(struct plan_cmd *cmd, struct sl_diag *diag)
     cmd->in.session.n_seq_max = 1; /* as run and chat have it */
     for (uint32_t i = 0; i < sl_gguf_n_tensors(cmd->gguf); i++)
         cmd->in.weight_bytes += sl_gguf_tensor_at(cmd->gguf, i)->bytes;
-    return count_threads(cmd->args->model.opts.n_threads, &cmd->in.n_workers, diag);
+    return count_threads(&cmd->args->model.opts, &cmd->in.n_workers, diag);
 }
 
 static int measure(struct plan_cmd *cmd, struct sl_diag *diag)
@@ -603,7 +604,9 @@ int sl_cmd_plan(int argc, char **argv)
     if (!cmd)
         return sl_report_error("not enough memory");
     cmd->args = &args;
-    code = run(cmd);
+    code = sl_workeropts_apply(&args.model);
+    if (code == 0)
+        code = run(cmd);
     free(cmd->hits);
     sl_weights_done(&cmd->weights);
     if (cmd->pack)

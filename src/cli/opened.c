@@ -11,6 +11,7 @@
 #include "cli/progress.h"
 #include "cli/report.h"
 #include "cli/statedir.h"
+#include "cli/workeropts.h"
 
 static void set_profile(struct sl_model_args *args)
 {
@@ -41,8 +42,10 @@ int sl_opened_open(struct sl_opened *opened, struct sl_model_args *args,
 {
     struct sl_progress progress = {0};
     struct sluice_error error = {""};
-    int r;
+    int r = sl_workeropts_apply(args);
 
+    if (r)
+        return r;
     set_profile(args);
     args->opts.session = session;
     args->opts.progress = sl_progress_update;

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "cli/report.h"
+#include "cli/workeropts.h"
 
 enum {
     KEY_CPU = 256,
@@ -29,6 +30,9 @@ enum {
     KEY_IGNORE_EOS,
     KEY_SPECIAL,
     KEY_GRAMMAR,
+    KEY_CPUS,
+    KEY_NUMA,
+    KEY_NO_TUNED,
 };
 
 uint64_t sl_options_uint(struct argp_state *state, const char *name, const char *arg,
@@ -73,6 +77,9 @@ static error_t parse_model(int key, char *arg, struct argp_state *state)
             }
         argp_error(state, "--cpu: c, avx2, avx512 or auto expected, found \"%s\"", arg);
         break;
+    case KEY_CPUS: sl_workeropts_parse_cpus(args, arg, state); break;
+    case KEY_NUMA: sl_workeropts_parse_numa(args, arg, state); break;
+    case KEY_NO_TUNED: args->no_tuned = true; break;
     case 'h': argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP); break;
     case ARGP_KEY_ARG:
         if (args->path)
@@ -90,7 +97,11 @@ static error_t parse_model(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option model_options[] = {
-    {"threads", 't', "N", 0, "Worker threads (one per physical core)", 0},
+    {"threads", 't', "N", 0, "Worker threads (as tuned, or one per physical core)", 0},
+    {"cpus", KEY_CPUS, "LIST", 0, "Exactly these logical CPUs, one thread on each: 0-7,16", 0},
+    {"numa", KEY_NUMA, "KIND", 0,
+     "Memory of machines with several nodes: split over them (the default), or off", 0},
+    {"no-tuned", KEY_NO_TUNED, NULL, 0, "Do not use what sluice tune has found", 0},
     {"cpu", KEY_CPU, "LEVEL", 0, "Use at most c, avx2 or avx512 (what this machine has)", 0},
     {NULL, 'h', NULL, OPTION_HIDDEN, NULL, 0},
     {0},

@@ -9,17 +9,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/pool.h"
 #include "sluice.h"
 
-/* The argument MODEL, -t, --cpu; -h for --help. A command's own parser sees arguments first
- * and leaves MODEL, the first of them, by returning ARGP_ERR_UNKNOWN. */
+/* The argument MODEL, -t, --cpus, --numa, --no-tuned, --cpu; -h for --help. A command's own
+ * parser sees arguments first and leaves MODEL, the first of them, by returning
+ * ARGP_ERR_UNKNOWN. */
 struct sl_model_args {
     const char *path;      /* MODEL */
     bool is_path_optional; /* the command may get models in another way too */
     const char *advice;    /* to who gives too many arguments, or NULL */
     struct sluice_model_opts opts;
-    bool no_profile;
+    bool no_profile, no_tuned;
     char profile[4096]; /* opts.profile_path, by sl_opened_open */
+    uint32_t n_cpus;    /* of --cpus; 0: not given */
+    int32_t cpus[SL_POOL_WORKERS_MAX]; /* these, or those tuned: opts.cpus, by sl_opened_open */
+    char why[64];       /* opts.threads_why, likewise */
 };
 extern const struct argp sl_options_model;
 
