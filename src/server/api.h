@@ -27,7 +27,8 @@ struct sl_apienv {
     const char *model;          /* the name it is served under */
     const char *const *aliases; /* further names */
     size_t n_aliases;
-    const char *version; /* of Sluice: "0.1.0" */
+    const char *version;     /* of Sluice: "0.1.0" */
+    const char *fingerprint; /* of what computes replies: "b0.1.0-c9d3", begins with b */
     const char *path;    /* the model's file */
     const char *digest;  /* "sha256:...", of the file or of its path; any stable text */
     const char *architecture; /* "lfm2moe" */
@@ -38,7 +39,7 @@ struct sl_apienv {
     bool has_tools;                 /* the template can list tools ... */
     bool has_calls;                 /* ... and renders past calls */
     bool has_thinking;              /* the model thinks */
-    bool has_metrics, has_slots;    /* these endpoints are switched on */
+    bool has_metrics, has_slots, has_page; /* these endpoints are switched on */
     uint32_t n_slots;
     uint32_t n_ctx_tok, n_ctx_train_tok; /* of one slot; of the file */
     uint32_t n_vocab, n_embd;
@@ -86,16 +87,15 @@ struct sl_apiendpoint; /* a row of the table of endpoints */
 struct sl_apicall {
     const struct sl_apiendpoint *endpoint;
     enum sl_apiwork work;
-    struct sl_genreq gen; /* of GENERATE; of TEXT where prompts are counted or rendered */
+    struct sl_genreq gen; /* of GENERATE; of TEXT its input */
     char *echo_json;      /* what a reply repeats of its request: an object; or NULL */
-    char *text;           /* to be tokenised */
-    size_t text_len;
-    int32_t *tokens; /* to be made text */
+    int32_t *tokens;      /* to be made text */
     size_t n_tokens;
     uint32_t flags; /* the endpoint's own */
     uint32_t slot;  /* of SLOT_... */
     char *filename; /* of SLOT_SAVE and SLOT_RESTORE: without a folder */
     char *name;     /* of a model; or NULL */
+    bool releases;  /* of STATE: memory that is held for the next request may go now */
 };
 
 /* Endpoints, for the routes of http.h. */

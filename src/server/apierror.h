@@ -40,9 +40,9 @@ int sl_apierror_set_context(struct sl_apierror *error, uint32_t n_prompt_tok,
                             uint32_t n_ctx_tok);
 
 /*
- * Fill in what a layer below said: -ENOMEM is 503, -ENOTSUP is 501, -EIO is 500, what a
- * client can cause (-EBADMSG, -ERANGE, -E2BIG, -EINVAL) is 400, -ECANCELED is 503, any other 500.
- * Returns code.
+ * Fill in what a layer below said: what a client can cause (-EBADMSG, -ENOTSUP, -ERANGE,
+ * -E2BIG, -EINVAL) is 400, for a client would repeat what is 501 in vain; -ENOMEM and
+ * -ECANCELED are 503, any other is 500. Returns code.
  */
 int sl_apierror_set_code(struct sl_apierror *error, int code, const char *param,
                          const struct sl_diag *diag);

@@ -11,9 +11,10 @@
 
 /*
  * What a reply of this server really was: find gives the text of the assistant's whole turn
- * that made the call of this id, markers included, its end token not. It is then put in place
- * of what the client sent back, so that the prompt repeats what was sampled. 0, or -ENOENT.
- * The text is borrowed until the next find.
+ * that made the call of this id, as it stood behind the role: with what the prompt began it
+ * with, with markers, without its end token. It is then put in place of what the client sent
+ * back, so that the prompt repeats what was sampled, unless the client changed it. 0, or
+ * -ENOENT. The text is borrowed until the next find.
  */
 struct sl_genchat_recall {
     void *arg;

@@ -62,7 +62,7 @@ struct sl_genevent {
     union {
         struct {
             uint32_t slot;
-            const char *prompt; /* with SL_GENREQ_PROMPT_TEXT: all tokens' text; else NULL */
+            const char *prompt; /* with SL_GENREQ_PROMPT_TEXT: all tokens' text; else "" */
             size_t prompt_len;
         } start;
         struct {

@@ -13,7 +13,7 @@
 
 #define SL_GENREQ_STOPS_MAX  16
 #define SL_GENREQ_TOOLS_MAX  1024
-#define SL_GENREQ_BIASES_MAX 4096
+#define SL_GENREQ_BIASES_MAX 65536
 #define SL_GENREQ_TOP_MAX    20 /* alternatives of a token; llama.cpp's own API: 100 */
 
 enum sl_geninput {
@@ -61,7 +61,8 @@ enum {
     SL_GENREQ_ONE_CALL = 1 << 8,      /* of several calls only the first counts */
     SL_GENREQ_CALLS = 1 << 9,         /* calls are to be told apart from text */
     SL_GENREQ_NO_OPENING = 1 << 10,   /* do not open the assistant's turn */
-    SL_GENREQ_PROMPT_TEXT = 1 << 11,  /* the start event is to bring the prompt's text */
+    SL_GENREQ_NEW_TURN = 1 << 11,     /* open one even behind a message of its own */
+    SL_GENREQ_PROMPT_TEXT = 1 << 12,  /* the start event is to bring the prompt's text */
 };
 
 struct sl_genreq {

@@ -1,0 +1,6 @@
+/* OpenAI's completions of raw prompts. */
+#pragma once
+
+#include "server/apiendpoint.h"
+
+struct sl_apilist sl_apicompletion_list(void);
