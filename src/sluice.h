@@ -212,6 +212,7 @@ struct sluice_session_opts {
     uint32_t n_seq_max; /* sequences alive at once, 1..256; 0: 4 */
     uint32_t n_chunk;   /* tokens per prefill step, 1..2048; 0: 512 */
     uint32_t n_logits;  /* rows of logits a step may produce, 1..n_chunk; 0: n_seq_max */
+    uint32_t n_beside;  /* tokens per step beside a sluice_prefill, up to n_chunk; 0: none */
     enum sluice_kv kv;
 };
 
@@ -271,6 +272,26 @@ struct sluice_batch {
 SLUICE_API int sluice_decode(struct sluice_session *session,
                              const struct sluice_batch *batch, uint32_t n_batch,
                              const float **ret_logits);
+
+/*
+ * A step of at most n_chunk tokens in pieces, so that others need not wait for a long
+ * prompt. begin puts it together: batch and errors as sluice_decode, and -E2BIG: too many
+ * tokens; -EBUSY: one is under way; -EINVAL: the session has no n_beside. advance computes
+ * layers, at least one and then as many as will be done within max_ns, as far as the past
+ * ones tell; it returns 1 while there are more, and 0 when the tokens are appended, with
+ * logits as sluice_decode. Another result (-EIO, -EBADMSG, -ECANCELED) ends the prefill,
+ * as does drop: its sequences stand where they were, or up to 255 tokens earlier. -EINVAL:
+ * none is under way.
+ *
+ * Meanwhile sluice_decode and all else works for the other sequences, in steps of at most
+ * n_beside tokens; for its own it is -EBUSY. Logits are the same, bit for bit, however the
+ * step is cut.
+ */
+SLUICE_API int sluice_prefill_begin(struct sluice_session *session,
+                                    const struct sluice_batch *batch, uint32_t n_batch);
+SLUICE_API int sluice_prefill_advance(struct sluice_session *session, uint64_t max_ns,
+                                      const float **ret_logits);
+SLUICE_API void sluice_prefill_drop(struct sluice_session *session);
 
 /* Text of the last error of this session. */
 SLUICE_API const char *sluice_session_error(const struct sluice_session *session);

@@ -97,8 +97,9 @@ static void forward(void *arg, uint32_t index, uint32_t n_workers)
     w.tok_begin = (uint32_t)begin;
     w.tok_end = (uint32_t)end;
 
-    embed(&w);
-    for (uint32_t layer = 0; layer < s->hp->n_layers; layer++) {
+    if (s->layer == 0)
+        embed(&w);
+    for (uint32_t layer = s->layer; layer < s->layer_end; layer++) {
         if (s->hp->n_heads_kv[layer])
             sl_attn_forward(&w, layer);
         else
@@ -114,13 +115,17 @@ static void forward(void *arg, uint32_t index, uint32_t n_workers)
             return;
         }
     }
-    output(&w);
+    if (s->layer_end == s->hp->n_layers)
+        output(&w);
 }
 
-int sl_forward_run(struct sl_step *step)
+int sl_forward_run(struct sl_step *step, uint32_t layer_end)
 {
-    step->weight_bytes = 0;
+    if (step->layer == 0)
+        step->weight_bytes = 0;
     step->error = 0;
+    step->layer_end = layer_end;
     sl_pool_run(step->pool, forward, step);
+    step->layer = layer_end;
     return step->error;
 }

@@ -7,9 +7,10 @@
 
 #include "model/step.h"
 
-/* Compute the step on all workers of its pool. 0; -EIO or -EBADMSG if an expert could
- * not be read: then the step's results are void. */
-int sl_forward_run(struct sl_step *step);
+/* Compute the layers [step->layer, layer_end) on all workers of the step's pool, before the
+ * first the embedding, after the last the logits; layer_end is then where to go on. 0; -EIO
+ * or -EBADMSG if an expert could not be read: then the step's results are void. */
+int sl_forward_run(struct sl_step *step, uint32_t layer_end);
 
 /* u = RMSNorm(x) for all tokens, quantised into acts in `kinds`; ends in a barrier. */
 void sl_forward_norm(struct sl_worker *w, const float *norm, struct sl_acts *ret_acts,

@@ -38,6 +38,9 @@ int sl_session_fill_opts(struct sluice_session_opts *o, const struct sl_hparams 
         return sl_diag_set(diag, -ERANGE, "%" PRIu32
                            " rows of logits asked for, more than the chunk of %" PRIu32 " tokens",
                            o->n_logits, o->n_chunk);
+    if (o->n_beside > o->n_chunk)
+        return sl_diag_set(diag, -ERANGE, "%" PRIu32 " tokens beside a prefill asked for, more "
+                           "than the chunk of %" PRIu32 " tokens", o->n_beside, o->n_chunk);
     if (o->kv > SLUICE_KV_Q8_0)
         return sl_diag_set(diag, -EINVAL, "unknown KV type");
     if (o->kv == SLUICE_KV_Q8_0 && hp->head_dim % 32)
@@ -70,8 +73,19 @@ static enum sl_kv_type kv_type_of(enum sluice_kv kv)
     return kv == SLUICE_KV_F32 ? SL_KV_F32 : kv == SLUICE_KV_Q8_0 ? SL_KV_Q8_0 : SL_KV_F16;
 }
 
-uint64_t sl_session_layout(struct sl_step *step, const struct sluice_session_opts *opts,
-                           uint32_t n_workers, struct sl_arena *arena)
+static void layout_step(struct sl_step *step, uint32_t n_chunk, uint32_t n_logits,
+                        uint32_t n_workers, struct sl_arena *arena)
+{
+    step->n_chunk = n_chunk;
+    step->n_logits = n_logits;
+    step->weight_kinds = kind_bits(step->weights, step->hp);
+    step->attn_scale = 1.0f / sqrtf((float)step->hp->head_dim);
+    sl_step_layout(step, arena, n_workers);
+}
+
+uint64_t sl_session_layout(struct sl_step *step, struct sl_step *beside,
+                           const struct sluice_session_opts *opts, uint32_t n_workers,
+                           struct sl_arena *arena)
 {
     const struct sl_hparams *hp = step->hp;
     const struct sl_timeline_opts timeline_opts = {
@@ -84,11 +98,13 @@ uint64_t sl_session_layout(struct sl_step *step, const struct sluice_session_opt
     sl_timeline_layout(step->timeline, hp, &timeline_opts, arena);
     kv_bytes = arena->used;
     step->rope_freq = sl_arena_take(arena, sizeof(*step->rope_freq) * hp->head_dim / 2);
-    step->n_chunk = opts->n_chunk;
-    step->n_logits = opts->n_logits;
-    step->weight_kinds = kind_bits(step->weights, hp);
-    step->attn_scale = 1.0f / sqrtf((float)hp->head_dim);
-    sl_step_layout(step, arena, n_workers);
+    layout_step(step, opts->n_chunk, opts->n_logits, n_workers, arena);
+    if (opts->n_beside) {
+        beside->rope_freq = step->rope_freq;
+        layout_step(beside, opts->n_beside,
+                    opts->n_logits < opts->n_beside ? opts->n_logits : opts->n_beside, n_workers,
+                    arena);
+    }
     return kv_bytes;
 }
 
@@ -99,7 +115,8 @@ void sl_session_measure(const struct sl_hparams *hp, const struct sl_weights *we
     struct sl_arena arena = { 0 };
     struct sl_timeline timeline;
     struct sl_step step = { .hp = hp, .weights = weights, .timeline = &timeline };
+    struct sl_step beside = step;
 
-    *ret_kv_bytes = sl_session_layout(&step, opts, n_workers, &arena);
+    *ret_kv_bytes = sl_session_layout(&step, &beside, opts, n_workers, &arena);
     *ret_scratch_bytes = arena.used - *ret_kv_bytes;
 }

@@ -23,12 +23,13 @@ int sl_session_fill_opts(struct sluice_session_opts *opts, const struct sl_hpara
                          struct sl_diag *diag);
 
 /*
- * Lay out a session in an arena: called twice, see base/arena.h. step->hp, weights and
- * timeline are set before; its other fields are set from opts, which are filled. Returns
- * the bytes of these that the sequences take.
+ * Lay out a session in an arena: called twice, see base/arena.h. hp, weights and timeline
+ * of step and beside are set before; their other fields are set from opts, which are filled.
+ * beside is left alone without n_beside. Returns the bytes of these that the sequences take.
  */
-uint64_t sl_session_layout(struct sl_step *step, const struct sluice_session_opts *opts,
-                           uint32_t n_workers, struct sl_arena *arena);
+uint64_t sl_session_layout(struct sl_step *step, struct sl_step *beside,
+                           const struct sluice_session_opts *opts, uint32_t n_workers,
+                           struct sl_arena *arena);
 
 /* Bytes that a session with these options, filled, takes for sequences and for steps. */
 void sl_session_measure(const struct sl_hparams *hp, const struct sl_weights *weights,

@@ -18,36 +18,17 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "model/engine.h"
 #include "model/forward.h"
 #include "model/measure.h"
+#include "model/session.h"
 
 #define MIB (1024.0 * 1024.0)
 
-struct sluice_session {
-    /* set once */
-    struct sluice_model *model; /* borrowed */
-    struct sluice_session_opts opts;
-    struct sl_arena arena;
-    uint64_t kv_bytes;
-    uint64_t reserved_bytes; /* of the model's bound, when streaming */
-    /* owned by the calling thread */
-    struct sl_timeline timeline;
-    struct sl_step step;
-    sluice_route_fn route_fn;
-    void *route_arg;
-    struct sluice_counters counters;
-    struct sl_diag error;
-    /* atomic */
-    atomic_bool is_cancelled;
-};
-
-/* Both passes of the arena: measuring, then taking. */
-static void layout(struct sluice_session *s)
+static struct sl_step empty_step(struct sluice_session *s)
 {
     const struct sluice_model *m = s->model;
 
-    s->step = (struct sl_step){
+    return (struct sl_step){
         .hp = &m->hp,
         .weights = &m->weights,
         .kernels = &m->kernels,
@@ -59,7 +40,14 @@ static void layout(struct sluice_session *s)
         .replay = m->stream.replay,
         .timeline = &s->timeline,
     };
-    s->kv_bytes = sl_session_layout(&s->step, &s->opts, sl_pool_n_workers(m->pool), &s->arena);
+}
+
+/* Both passes of the arena: measuring, then taking. */
+static void layout(struct sluice_session *s)
+{
+    s->step = s->beside = empty_step(s);
+    s->kv_bytes = sl_session_layout(&s->step, &s->beside, &s->opts,
+                                    sl_pool_n_workers(s->model->pool), &s->arena);
 }
 
 static int allocate(struct sluice_session *s, struct sl_diag *diag)
@@ -152,6 +140,17 @@ static bool is_seq(const struct sluice_session *s, int seq)
     return seq >= 0 && (uint32_t)seq < s->opts.n_seq_max && s->timeline.seqs[seq].is_used;
 }
 
+/* 0; -EINVAL: there is none; -EBUSY: a prefill has it. */
+static int check_seq(struct sluice_session *s, int seq)
+{
+    if (!is_seq(s, seq))
+        return sl_diag_set(&s->error, -EINVAL, "no sequence %d", seq);
+    for (uint32_t i = 0; i < s->step.n_runs && s->is_prefilling; i++)
+        if (s->step.runs[i].seq == (uint32_t)seq)
+            return sl_diag_set(&s->error, -EBUSY, "a prefill of sequence %d is under way", seq);
+    return 0;
+}
+
 int sluice_seq_new(struct sluice_session *s)
 {
     int r = sl_timeline_new_seq(&s->timeline);
@@ -162,18 +161,19 @@ int sluice_seq_new(struct sluice_session *s)
 
 int sluice_seq_free(struct sluice_session *s, int seq)
 {
-    if (!is_seq(s, seq))
-        return sl_diag_set(&s->error, -EINVAL, "no sequence %d", seq);
-    sl_timeline_free_seq(&s->timeline, (uint32_t)seq);
-    return 0;
+    int r = check_seq(s, seq);
+
+    if (r == 0)
+        sl_timeline_free_seq(&s->timeline, (uint32_t)seq);
+    return r;
 }
 
 int sluice_seq_fork(struct sluice_session *s, int seq)
 {
-    int r;
+    int r = check_seq(s, seq);
 
-    if (!is_seq(s, seq))
-        return sl_diag_set(&s->error, -EINVAL, "no sequence %d", seq);
+    if (r < 0)
+        return r;
     r = sl_timeline_fork(&s->timeline, (uint32_t)seq);
     return r < 0 ? sl_diag_set(&s->error, r, "all %" PRIu32 " sequences are in use",
                                s->opts.n_seq_max) : r;
@@ -228,9 +228,8 @@ void sluice_session_get_counters(const struct sluice_session *s,
     };
 }
 
-static void report_routes(const struct sluice_session *s)
+static void report_routes(const struct sluice_session *s, const struct sl_step *st)
 {
-    const struct sl_step *st = &s->step;
     uint32_t k = s->model->hp.n_experts_used;
 
     if (!s->route_fn)
@@ -245,11 +244,15 @@ static void report_routes(const struct sluice_session *s)
         }
 }
 
-/* Add tokens of one sequence to the step; the last n_out of them want logits. */
-static void push_run(struct sluice_session *s, uint32_t seq, const int32_t *tokens, uint32_t n,
-                     uint32_t n_out)
+void sl_session_clear_step(struct sl_step *st)
 {
-    struct sl_step *st = &s->step;
+    st->n_tok = st->n_runs = st->n_out = 0;
+    st->layer = 0;
+}
+
+void sl_session_push_run(struct sluice_session *s, struct sl_step *st, uint32_t seq,
+                         const int32_t *tokens, uint32_t n, uint32_t n_out)
+{
     uint32_t pos0 = s->timeline.seqs[seq].n_tok;
 
     sl_timeline_extend(&s->timeline, seq, n);
@@ -267,60 +270,54 @@ static void push_run(struct sluice_session *s, uint32_t seq, const int32_t *toke
     st->n_runs++;
 }
 
-/*
- * The step failed, its results are void: take its sequences back to where they were. What
- * the step has overwritten of a convolution's past is found at the last block's end, so a
- * sequence may become shorter than before the call, by up to 255 tokens.
- */
-static void undo_step(struct sluice_session *s)
+void sl_session_undo_step(struct sluice_session *s, struct sl_step *st)
 {
-    struct sl_step *st = &s->step;
-
     for (uint32_t i = 0; i < st->n_runs; i++) {
         const struct sl_run *run = &st->runs[i];
 
         sl_timeline_commit(&s->timeline, run->seq, st->tokens + run->tok0, run->n_tok);
         (void)sl_timeline_rewind(&s->timeline, run->seq, run->pos0);
     }
-    st->n_tok = st->n_runs = st->n_out = 0;
+    sl_session_clear_step(st);
 }
 
 /* Why the step failed, for people. */
-static int step_error(struct sluice_session *s, int error)
+static int step_error(struct sluice_session *s, const struct sl_step *st, int error)
 {
-    const struct sl_ticket *t = &s->step.moe.tickets[0];
+    const struct sl_ticket *t = &st->moe.tickets[0];
     uint32_t layer = t->layer, expert = t->expert;
 
-    for (uint32_t a = 0; a < s->step.moe.n_active; a++)
-        if (s->step.moe.tickets[a].error)
-            expert = s->step.moe.tickets[a].expert;
+    for (uint32_t a = 0; a < st->moe.n_active; a++)
+        if (st->moe.tickets[a].error)
+            expert = st->moe.tickets[a].expert;
     return sl_diag_set(&s->error, error, "%s: cannot read expert %" PRIu32 " of layer %" PRIu32
                        ": %s", s->model->path, expert, layer,
                        error == -EBADMSG ? "its checksum does not match, the file is damaged"
                                          : sl_err_text(error));
 }
 
-/* Compute the step that has been put together. Rows of logits before it are kept. */
-static int run_step(struct sluice_session *s, uint32_t n_rows_before)
+int sl_session_run_layers(struct sluice_session *s, struct sl_step *st, uint32_t layer_end)
 {
-    struct sl_step *st = &s->step;
-    float *logits = st->logits;
     uint64_t start = sl_clock_ns();
     int r;
 
-    if (s->model->is_streaming) {
+    if (s->model->is_streaming && st->layer == 0) {
         st->n_steps_before = s->model->stream.n_steps;
         sl_stream_before_step(s->model);
     }
-    st->logits += (size_t)n_rows_before * s->model->weights.n_vocab;
-    r = sl_forward_run(st);
-    st->logits = logits;
+    r = sl_forward_run(st, layer_end);
     s->counters.step_ns += sl_clock_ns() - start;
     if (r < 0) {
-        r = step_error(s, r);
-        undo_step(s);
-        return r;
+        r = step_error(s, st, r);
+        sl_session_undo_step(s, st);
     }
+    return r;
+}
+
+int sl_session_finish_step(struct sluice_session *s, struct sl_step *st)
+{
+    int r;
+
     s->counters.n_steps++;
     s->counters.n_tokens += st->n_tok;
     s->model->stream.n_tokens += st->n_tok;
@@ -329,15 +326,27 @@ static int run_step(struct sluice_session *s, uint32_t n_rows_before)
         s->counters.weight_bytes += sl_tensor_mat_bytes(&s->model->weights.output);
     r = sl_engine_check_mappings(s->model, &s->error);
     if (r < 0) {
-        undo_step(s);
+        sl_session_undo_step(s, st);
         return r;
     }
     for (uint32_t i = 0; i < st->n_runs; i++)
         sl_timeline_commit(&s->timeline, st->runs[i].seq, st->tokens + st->runs[i].tok0,
                            st->runs[i].n_tok);
-    report_routes(s);
-    st->n_tok = st->n_runs = st->n_out = 0;
+    report_routes(s, st);
+    sl_session_clear_step(st);
     return 0;
+}
+
+/* Compute the step that has been put together. Rows of logits before it are kept. */
+static int run_step(struct sluice_session *s, struct sl_step *st, uint32_t n_rows_before)
+{
+    float *logits = st->logits;
+    int r;
+
+    st->logits += (size_t)n_rows_before * s->model->weights.n_vocab;
+    r = sl_session_run_layers(s, st, s->model->hp.n_layers);
+    st->logits = logits;
+    return r < 0 ? r : sl_session_finish_step(s, st);
 }
 
 static int check_tokens(struct sluice_session *s, const struct sluice_batch *b)
@@ -350,9 +359,8 @@ static int check_tokens(struct sluice_session *s, const struct sluice_batch *b)
     return 0;
 }
 
-/* Everything that can be wrong with a call, before anything is changed. */
-static int check_batch(struct sluice_session *s, const struct sluice_batch *batch,
-                       uint32_t n_batch, bool has_ret_logits)
+int sl_session_check_batch(struct sluice_session *s, const struct sl_step *st,
+                           const struct sluice_batch *batch, uint32_t n_batch)
 {
     bool seen[SL_SEQS_MAX] = { false };
     uint64_t n_blocks = 0, n_rows = 0;
@@ -362,10 +370,10 @@ static int check_batch(struct sluice_session *s, const struct sluice_batch *batc
     for (uint32_t i = 0; i < n_batch; i++) {
         const struct sluice_batch *b = &batch[i];
         const struct sl_seq *seq;
-        int r;
+        int r = check_seq(s, b->seq);
 
-        if (!is_seq(s, b->seq))
-            return sl_diag_set(&s->error, -EINVAL, "no sequence %d", b->seq);
+        if (r < 0)
+            return r;
         if (seen[b->seq])
             return sl_diag_set(&s->error, -EINVAL, "sequence %d is in the batch twice", b->seq);
         if (b->n_tokens == 0 || !b->tokens || b->n_logits > b->n_tokens)
@@ -383,9 +391,9 @@ static int check_batch(struct sluice_session *s, const struct sluice_batch *batc
         n_rows += b->n_logits;
         n_blocks += sl_timeline_blocks_needed(&s->timeline, (uint32_t)b->seq, b->n_tokens);
     }
-    if (n_rows > s->opts.n_logits || (n_rows > 0 && !has_ret_logits))
-        return sl_diag_set(&s->error, -EINVAL, "%" PRIu64 " rows of logits asked for, the session "
-                           "has room for %" PRIu32, n_rows, s->opts.n_logits);
+    if (n_rows > st->n_logits)
+        return sl_diag_set(&s->error, -EINVAL, "%" PRIu64 " rows of logits asked for, a step "
+                           "has room for %" PRIu32, n_rows, st->n_logits);
     if (n_blocks > s->timeline.n_free)
         return sl_diag_set(&s->error, -ENOMEM, "the context is full: %" PRIu64 " blocks of %d "
                            "positions needed, %" PRIu32 " of %" PRIu32 " are free", n_blocks,
@@ -403,14 +411,13 @@ static uint32_t rows_in(const struct sluice_batch *b, uint32_t done, uint32_t n)
     return done + n - first_row < n ? done + n - first_row : n;
 }
 
-static int decode_batch(struct sluice_session *s, const struct sluice_batch *batch,
-                        uint32_t n_batch)
+static int decode_batch(struct sluice_session *s, struct sl_step *st,
+                        const struct sluice_batch *batch, uint32_t n_batch)
 {
-    struct sl_step *st = &s->step;
     uint32_t n_rows = 0; /* of the steps that are done */
     int r;
 
-    st->n_tok = st->n_runs = st->n_out = 0;
+    sl_session_clear_step(st);
     for (uint32_t i = 0; i < n_batch; i++) {
         const struct sluice_batch *b = &batch[i];
 
@@ -420,12 +427,13 @@ static int decode_batch(struct sluice_session *s, const struct sluice_batch *bat
             bool is_last = i + 1 == n_batch && done + n == b->n_tokens;
             uint32_t n_out;
 
-            push_run(s, (uint32_t)b->seq, b->tokens + done, n, rows_in(b, done, n));
+            sl_session_push_run(s, st, (uint32_t)b->seq, b->tokens + done, n,
+                                rows_in(b, done, n));
             done += n;
             if (st->n_tok < st->n_chunk && !is_last)
                 continue;
             n_out = st->n_out;
-            r = run_step(s, n_rows);
+            r = run_step(s, st, n_rows);
             if (r < 0)
                 return r;
             n_rows += n_out;
@@ -436,22 +444,39 @@ static int decode_batch(struct sluice_session *s, const struct sluice_batch *bat
     return 0;
 }
 
+/* The step that is free: that of a prefill is not. */
+static struct sl_step *free_step(struct sluice_session *s)
+{
+    return s->is_prefilling ? &s->beside : &s->step;
+}
+
+static bool wants_logits(const struct sluice_batch *batch, uint32_t n_batch)
+{
+    for (uint32_t i = 0; i < n_batch; i++)
+        if (batch[i].n_logits)
+            return true;
+    return false;
+}
+
 int sluice_decode(struct sluice_session *s, const struct sluice_batch *batch, uint32_t n_batch,
                   const float **ret_logits)
 {
+    struct sl_step *st = free_step(s);
     int r;
 
     r = sl_engine_check_mappings(s->model, &s->error);
     if (r < 0)
         return r;
-    r = check_batch(s, batch, n_batch, ret_logits != NULL);
+    r = sl_session_check_batch(s, st, batch, n_batch);
     if (r < 0)
         return r;
-    r = decode_batch(s, batch, n_batch);
+    if (!ret_logits && wants_logits(batch, n_batch))
+        return sl_diag_set(&s->error, -EINVAL, "rows of logits asked for, and no place for them");
+    r = decode_batch(s, st, batch, n_batch);
     if (r < 0)
         return r;
     if (ret_logits)
-        *ret_logits = s->step.logits;
+        *ret_logits = st->logits;
     return 0;
 }
 
@@ -459,9 +484,10 @@ int sluice_seq_rewind(struct sluice_session *s, int seq, int64_t n_keep)
 {
     struct sluice_batch again = { .seq = seq };
     uint32_t n_tok, at;
+    int r = check_seq(s, seq);
 
-    if (!is_seq(s, seq))
-        return sl_diag_set(&s->error, -EINVAL, "no sequence %d", seq);
+    if (r < 0)
+        return r;
     n_tok = s->timeline.seqs[seq].n_tok;
     if (n_keep < 0 || n_keep > n_tok)
         return sl_diag_set(&s->error, -ERANGE, "cannot rewind sequence %d to %" PRId64
@@ -472,5 +498,5 @@ int sluice_seq_rewind(struct sluice_session *s, int seq, int64_t n_keep)
     at = sl_timeline_rewind(&s->timeline, (uint32_t)seq, (uint32_t)n_keep);
     again.n_tokens = (uint32_t)n_keep - at;
     again.tokens = s->timeline.seqs[seq].tokens + at;
-    return again.n_tokens ? decode_batch(s, &again, 1) : 0;
+    return again.n_tokens ? decode_batch(s, free_step(s), &again, 1) : 0;
 }

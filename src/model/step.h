@@ -114,6 +114,7 @@ struct sl_step {
 
     /* the step at hand */
     uint32_t n_tok, n_runs, n_out;
+    uint32_t layer, layer_end; /* to be computed in this run of the pool */
     int32_t *tokens;      /* [n_tok] */
     uint32_t *pos;        /* [n_tok] */
     uint32_t *run_of;     /* [n_tok] */

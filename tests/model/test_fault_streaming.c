@@ -170,7 +170,8 @@ static int try_open(struct stream *st, const char *path, const struct variant *v
                     struct sluice_error *error)
 {
     const struct sluice_session_opts session = { .n_ctx = 256, .n_seq_max = 2,
-                                                 .n_chunk = v->n_chunk, .n_logits = v->n_chunk };
+                                                 .n_chunk = v->n_chunk, .n_logits = v->n_chunk,
+                                                 .n_beside = 1 };
     const struct sluice_model_opts opts = {
         .n_threads = 2, .cpu = common_cpu(), .ram_bytes = SLUICE_RAM_MIN,
         .residency = SLUICE_RESIDENCY_STREAM, .io = v->io, .predict = v->predict,
@@ -209,13 +210,21 @@ static void close_stream(struct stream *st)
     sluice_model_close(st->model);
 }
 
+/* In pieces, every other time. */
 static int decode(struct subject *su, struct stream *st, uint32_t first, uint32_t n)
 {
     struct sluice_batch batch = { .seq = st->seq, .n_tokens = n, .tokens = su->tokens + first,
                                   .n_logits = n };
     const float *logits;
-    int r = sluice_decode(st->session, &batch, 1, &logits);
+    int r;
 
+    if (first / n % 2) {
+        r = sluice_prefill_begin(st->session, &batch, 1);
+        for (int more = r == 0; more == 1;)
+            r = more = sluice_prefill_advance(st->session, 0, &logits);
+    } else {
+        r = sluice_decode(st->session, &batch, 1, &logits);
+    }
     if (r == 0)
         memcpy(su->got + (size_t)first * su->n_vocab, logits, sizeof(float) * n * su->n_vocab);
     return r;
