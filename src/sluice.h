@@ -158,6 +158,9 @@ SLUICE_API void sluice_model_close(struct sluice_model *model);
 /* Write out what outlives the run, profile and trace; closing does it too, but cannot tell
  * of a failure. The system's error if the trace could not be written. */
 SLUICE_API int sluice_model_finish(struct sluice_model *model, struct sluice_error *error);
+/* For a time without work: give back the memory of a streaming model's expert cache, down
+ * to its smallest. The next step takes it again and fills it with what was used most. */
+SLUICE_API void sluice_model_rest(struct sluice_model *model);
 SLUICE_API void sluice_model_get_info(const struct sluice_model *model,
                                       struct sluice_model_info *ret_info);
 

@@ -486,6 +486,11 @@ int sluice_model_finish(struct sluice_model *m, struct sluice_error *error)
     return m->is_streaming ? sl_stream_finish(m, (struct sl_diag *)error) : 0;
 }
 
+void sluice_model_rest(struct sluice_model *m)
+{
+    sl_stream_rest(m);
+}
+
 void sluice_model_close(struct sluice_model *m)
 {
     if (!m)

@@ -377,11 +377,16 @@ static uint64_t left_for_slots(const struct sl_stream *st, uint64_t session_byte
     return left < st->plan.cache_all_bytes ? left : st->plan.cache_all_bytes;
 }
 
+static uint64_t smallest_cache(const struct sluice_model *m)
+{
+    return (m->hp.n_experts_used + 2) * sl_cache_slot_bytes_max(m->cache);
+}
+
 int sl_stream_reserve(struct sluice_model *m, uint64_t bytes, struct sl_diag *diag)
 {
     struct sl_stream *st = &m->stream;
     uint64_t budget = left_for_slots(st, st->session_bytes + bytes);
-    uint64_t least = (m->hp.n_experts_used + 2) * sl_cache_slot_bytes_max(m->cache);
+    uint64_t least = smallest_cache(m);
     int r;
 
     r = sl_cache_set_budget(m->cache, budget);
@@ -406,6 +411,7 @@ int sl_stream_reserve(struct sluice_model *m, uint64_t bytes, struct sl_diag *di
             return r;
     }
     st->given_back = 0;
+    st->is_resting = false;
     sl_stream_io_text(st, m->io, sizeof(m->io));
     return 0;
 }
@@ -422,10 +428,36 @@ static bool is_short(struct sl_stream *st, uint64_t low)
     return sl_pressure_poll(st->pressure) && sl_memory_available("") < low;
 }
 
+void sl_stream_rest(struct sluice_model *m)
+{
+    struct sl_stream *st = &m->stream;
+    uint64_t least = smallest_cache(m);
+
+    if (!m->is_streaming || st->budget <= least || sl_cache_set_budget(m->cache, least) < 0)
+        return;
+    st->is_resting = true;
+    st->given_back = st->budget - least;
+    st->changed_ns = sl_clock_ns();
+}
+
+/* Take back what was given away to rest. False: the system has it no more; then it comes
+ * back in pieces, as after pressure. */
+static bool wake(struct sluice_model *m)
+{
+    struct sl_stream *st = &m->stream;
+
+    st->is_resting = false;
+    if (sl_memory_available("") < st->given_back || sl_cache_set_budget(m->cache, st->budget) < 0)
+        return false;
+    st->given_back = 0;
+    sl_cache_fill(m->cache);
+    return true;
+}
+
 void sl_stream_before_step(struct sluice_model *m)
 {
     struct sl_stream *st = &m->stream;
-    uint64_t least = (m->hp.n_experts_used + 2) * sl_cache_slot_bytes_max(m->cache);
+    uint64_t least = smallest_cache(m);
     uint64_t share = st->plan.ram_bytes / LOW_SHARE, low = share < LOW_MAX ? share : LOW_MAX;
     uint64_t eighth = st->budget / 8;
     uint64_t piece = eighth < SL_REGION_BYTES_MAX ? eighth : SL_REGION_BYTES_MAX;
@@ -433,6 +465,8 @@ void sl_stream_before_step(struct sluice_model *m)
 
     if (++st->n_steps == 2)
         sl_cache_fill(m->cache);
+    if (st->is_resting && wake(m))
+        return;
     if (is_short(st, low)) {
         now = sl_clock_ns();
         if (st->given_back && now - st->changed_ns < AGAIN_NS)

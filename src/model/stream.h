@@ -41,6 +41,7 @@ struct sl_stream {
     uint64_t budget;         /* of the cache, as planned */
     uint64_t given_back;     /* of it, because of memory pressure */
     uint64_t changed_ns;     /* when given_back last changed */
+    bool is_resting;         /* given back until the next step */
     uint64_t n_steps, n_tokens;
     uint64_t n_profile_tokens; /* that the profile was made from */
 };
@@ -65,6 +66,9 @@ int sl_stream_finish(struct sluice_model *m, struct sl_diag *diag);
 /* Before a step: give memory back under pressure, take it again after a calm time, begin
  * to fill the cache when the first step is done. */
 void sl_stream_before_step(struct sluice_model *m);
+
+/* Give back all but the smallest cache, until the next step. */
+void sl_stream_rest(struct sluice_model *m);
 
 /* "io_uring, direct, registered buffers": how experts are read, to buf. */
 void sl_stream_io_text(const struct sl_stream *stream, char *buf, size_t bytes);

@@ -181,6 +181,48 @@ static bool run(struct subject *su, const struct variant *v, uint64_t *rng)
     return true;
 }
 
+static uint64_t slot_bytes(const struct sluice_session *session)
+{
+    struct sluice_counters counters;
+
+    sluice_session_get_counters(session, &counters);
+    return counters.experts.slot_bytes;
+}
+
+/* A model at rest has the smallest cache, and the next step all of it again; unless the
+ * system has no memory left, then later. */
+static void check_rest(struct subject *su)
+{
+    struct variant v = { .ram_bytes = su->all_bytes, .n_threads = 2, .n_chunk = 4 };
+    struct sluice_session *session;
+    struct sluice_model *model;
+    uint64_t all, rest;
+    int seq;
+
+    (void)begin(su, &v, &model, &session);
+    seq = sluice_seq_new(session);
+    all = slot_bytes(session);
+    for (uint32_t i = 0; i < N_TOK; i += v.n_chunk) {
+        bool is_short = i % 40 == 20;
+
+        if (i % 20 == 0)
+            sluice_model_rest(model);
+        rest = slot_bytes(session);
+        CHECK(i % 20 != 0 || rest <= all / 2, "%llu of %llu bytes of slots are kept at rest",
+              (unsigned long long)rest, (unsigned long long)all);
+        atomic_store(&is_used_up, is_short);
+        common_feed(session, seq, su->tokens + i, v.n_chunk, v.n_chunk, su->info.n_vocab,
+                    su->got + (size_t)i * su->info.n_vocab);
+        CHECK(i % 40 >= 20 || slot_bytes(session) >= all - all / 16, "%llu of %llu bytes of slots came back",
+              (unsigned long long)slot_bytes(session), (unsigned long long)all);
+        CHECK(!is_short || slot_bytes(session) == rest, "memory was taken that is not there");
+        atomic_store(&is_used_up, false);
+    }
+    compare(su, &v, 0, N_TOK, su->got, "after rests");
+    sluice_session_free(session);
+    sluice_model_close(model);
+}
+
 /* Where little is left, pressure takes memory, and calm gives it back, in the middle of a
  * sequence. Where enough is left, it takes nothing. */
 static void check_pressure(struct subject *su, uint64_t *rng)
@@ -358,6 +400,7 @@ static void check_model(const char *file, uint64_t *rng, uint32_t n_each, bool a
         }
     }
     if (all_parts) {
+        check_rest(&su);
         check_pressure(&su, rng);
         check_sessions(&su);
         check_replay(&su, rng);
