@@ -213,7 +213,8 @@ static void check_rest(struct subject *su)
         atomic_store(&is_used_up, is_short);
         common_feed(session, seq, su->tokens + i, v.n_chunk, v.n_chunk, su->info.n_vocab,
                     su->got + (size_t)i * su->info.n_vocab);
-        CHECK(i % 40 >= 20 || slot_bytes(session) >= all - all / 16, "%llu of %llu bytes of slots came back",
+        CHECK(i % 40 >= 20 || slot_bytes(session) >= all - all / 16,
+              "%llu of %llu bytes of slots came back",
               (unsigned long long)slot_bytes(session), (unsigned long long)all);
         CHECK(!is_short || slot_bytes(session) == rest, "memory was taken that is not there");
         atomic_store(&is_used_up, false);
