@@ -77,6 +77,7 @@ struct sl_apiwriter {
 
     struct sl_gencounts counts; /* of the event at hand */
     uint32_t slot;
+    uint64_t seed;
     struct sl_strbuf prompt;    /* of the start event */
     struct sl_apitokens tokens; /* those not yet told */
     struct sl_strbuf text, reasoning; /* of the whole reply, or since the voice cut them */

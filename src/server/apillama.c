@@ -105,7 +105,7 @@ static void write_end(struct sl_apiwriter *w, const char *text, size_t len)
     sl_apijson_i64(j, "tokens_predicted", w->counts.n_predicted_tok);
     sl_apijson_i64(j, "tokens_evaluated", w->counts.n_prompt_tok);
     sl_jsonwriter_key(j, "generation_settings");
-    sl_apisettings_write(&w->call->gen, j);
+    sl_apisettings_write(&w->call->gen, w->seed, j);
     sl_apijson_text_len(j, "prompt", w->prompt.len ? w->prompt.ptr : "", w->prompt.len);
     sl_apijson_bool(j, "has_new_line", w->has_new_line);
     sl_apijson_bool(j, "truncated", w->finish == SL_GENFINISH_CONTEXT);

@@ -216,7 +216,8 @@ static void write_echo(struct sl_apiobject *o)
     sl_apijson_i64(&w, "top_logprobs", gen->n_top);
     sl_apijson_f64(&w, "top_p", (double)gen->sampling.top_p);
     echo(&w, o, "truncation", "\"disabled\"");
-    echo(&w, o, "user", "null");
+    if (sl_apiobject_find(o, "user"))
+        echo(&w, o, "user", "null");
     sl_jsonwriter_end_object(&w);
     if (sl_strbuf_take(&w.buf, &o->parse->call->echo_json, NULL) < 0)
         sl_apiparse_no_memory(o->parse);

@@ -325,8 +325,6 @@ static void write_response(struct sl_apiwriter *w, const char *status,
     sl_apijson_text(j, "status", status);
     if (is_over)
         write_usage(w);
-    else
-        sl_apijson_null(j, "usage");
     write_fault(j, status, error);
     write_echo(w);
     sl_jsonwriter_end_object(j);

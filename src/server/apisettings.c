@@ -44,10 +44,11 @@ static void write_biases(const struct sl_genreq *req, struct sl_jsonwriter *w)
     sl_jsonwriter_end_array(w);
 }
 
-static void write_sampling(const struct sluice_sampler_opts *s, struct sl_jsonwriter *w)
+static void write_sampling(const struct sluice_sampler_opts *s, uint64_t seed,
+                           struct sl_jsonwriter *w)
 {
     sl_jsonwriter_key(w, "seed");
-    sl_jsonwriter_u64(w, s->seed);
+    sl_jsonwriter_u64(w, seed);
     write_f32(w, "temperature", s->temperature);
     sl_apijson_f64(w, "dynatemp_range", 0.0);
     sl_apijson_f64(w, "dynatemp_exponent", 1.0);
@@ -104,12 +105,12 @@ static void write_format(const struct sl_genreq *req, struct sl_jsonwriter *w)
     write_empty(w, "lora");
 }
 
-void sl_apisettings_write(const struct sl_genreq *req, struct sl_jsonwriter *w)
+void sl_apisettings_write(const struct sl_genreq *req, uint64_t seed, struct sl_jsonwriter *w)
 {
     static const char *const breakers[] = {"\n", ":", "\"", "*"};
 
     sl_jsonwriter_begin_object(w);
-    write_sampling(&req->sampling, w);
+    write_sampling(&req->sampling, seed, w);
     write_texts(w, "dry_sequence_breakers", breakers, sizeof(breakers) / sizeof(breakers[0]));
     write_other_samplers(w);
     write_texts(w, "stop", (const char *const *)req->stops, req->n_stops);
@@ -134,7 +135,7 @@ void sl_apisettings_write_default(const struct sl_apienv *env, struct sl_jsonwri
     };
 
     sl_jsonwriter_begin_object(w);
-    write_sampling(&req.sampling, w);
+    write_sampling(&req.sampling, req.sampling.seed, w);
     write_other_samplers(w);
     write_limits(&req, w);
     sl_apijson_i64(w, "n_probs", 0);

@@ -107,6 +107,7 @@ static int collect(struct sl_apiwriter *w, const struct sl_genevent *event)
     switch (event->kind) {
     case SL_GENEVENT_START:
         w->slot = event->start.slot;
+        w->seed = event->start.seed;
         sl_strbuf_add(&w->prompt, event->start.prompt, event->start.prompt_len);
         return w->prompt.error;
     case SL_GENEVENT_TOKEN: return sl_apitokens_add(&w->tokens, event);

@@ -62,6 +62,7 @@ struct sl_genevent {
     union {
         struct {
             uint32_t slot;
+            uint64_t seed; /* asked for, or drawn */
             const char *prompt; /* with SL_GENREQ_PROMPT_TEXT: all tokens' text; else "" */
             size_t prompt_len;
         } start;

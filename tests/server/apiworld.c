@@ -252,6 +252,7 @@ static struct sl_genevent make_event(const struct apiworld_event *from, uint32_t
     switch (from->kind) {
     case SL_GENEVENT_START:
         event.start.slot = 1;
+        event.start.seed = 77;
         event.start.prompt = from->text ? from->text : "";
         event.start.prompt_len = len;
         break;
