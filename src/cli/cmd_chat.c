@@ -149,7 +149,7 @@ static int generate(struct chat *chat)
     if (chat->output_error == 0)
         chat->output_error = sl_message_show("\n", 1, chat->is_terminal);
     if (chat->args->stats)
-        sl_stats_print(&chat->stats, opts.sampling.seed);
+        sl_stats_print(&chat->stats, &chat->opened.info, opts.sampling.seed);
     return r < 0 ? failed(chat, error.text) : 0;
 }
 
@@ -288,7 +288,8 @@ static void cmd_stats(struct chat *chat, const char *arg)
 
     sluice_session_get_opts(chat->opened.session, &opts);
     if (chat->n_answers)
-        sl_stats_print(&chat->stats, chat->sampling.seed + chat->n_answers - 1);
+        sl_stats_print(&chat->stats, &chat->opened.info,
+                       chat->sampling.seed + chat->n_answers - 1);
     printf("context: %lld of %u tokens\n",
            (long long)sluice_seq_tokens(chat->opened.session, chat->seq, &tokens), opts.n_ctx);
 }

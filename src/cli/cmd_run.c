@@ -218,7 +218,7 @@ static int print_json(struct run *run, const struct sl_generate_stats *stats)
         sl_jsonwriter_i64(&w, id);
     }
     sl_jsonwriter_end_array(&w);
-    sl_stats_write(&w, stats, run->sampling.seed);
+    sl_stats_write(&w, stats, &run->opened.info, run->sampling.seed);
     return sl_report_end_json(&w);
 }
 
@@ -251,7 +251,7 @@ static int answer(struct run *run)
     if (out == 0 && run->output_error == 0)
         out = sl_report_flush();
     if (!run->args->no_stats && stats.n_answer)
-        sl_stats_print(&stats, run->sampling.seed);
+        sl_stats_print(&stats, &run->opened.info, run->sampling.seed);
     if (r < 0)
         return sl_report_error("%s", error.text);
     if (stats.stop == SL_STOP_INTERRUPTED)

@@ -234,8 +234,8 @@ static int print_text(const struct tune *t)
     const struct sl_tune_setting *best = &t->settings[t->best];
     char list[LIST_BYTES];
 
-    printf("%s: %" PRIu32 " tokens of prompt, then %" PRIu32 " decoded; tokens/s, median "
-           "[lowest .. highest]\n\n", t->opened.info.path, t->run.n_prompt, t->run.n_gen);
+    printf("%s, prompts in pieces of %" PRIu32 " tokens; tokens/s, median [lowest .. highest]"
+           "\n\n", t->opened.info.path, t->run.n_prompt);
     printf("  %-28s %7s %8s %-19s %8s %-19s %s\n", "setting", "threads", "decode", "", "prefill",
            "", "rounds");
     for (uint32_t i = 0; i < t->n_settings; i++) {
@@ -297,7 +297,6 @@ static int print_json(const struct tune *t)
                                 t->opened.info.is_streaming ? "streaming" : "resident");
     sl_jsonwriter_member_string(&w, "for", sl_tuned_purpose_name(t->args->purpose));
     sl_jsonwriter_member_u64(&w, "prompt_tokens", t->run.n_prompt);
-    sl_jsonwriter_member_u64(&w, "decoded_tokens", t->run.n_gen);
     sl_jsonwriter_member_u64(&w, "best", t->best);
     sl_jsonwriter_member_array(&w, "settings");
     for (uint32_t i = 0; i < t->n_settings; i++)

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/workerinfo.h"
+
 uint64_t sl_stats_peak_bytes(void)
 {
     FILE *file = fopen("/proc/self/status", "re");
@@ -92,8 +94,11 @@ static void print_experts(const struct sl_generate_stats *s)
             amount(text, sizeof(text), (double)read_bytes(&s->prompt_experts)));
 }
 
-void sl_stats_print(const struct sl_generate_stats *s, uint64_t seed)
+void sl_stats_print(const struct sl_generate_stats *s, const struct sluice_model_info *info,
+                    uint64_t seed)
 {
+    char threads[SL_WORKERINFO_BYTES];
+
     fprintf(stderr, "[prompt %u tokens", s->n_prompt);
     if (s->n_reused)
         fprintf(stderr, " (%u kept)", s->n_reused);
@@ -101,7 +106,8 @@ void sl_stats_print(const struct sl_generate_stats *s, uint64_t seed)
     fprintf(stderr, " | answer %u tokens, %.1f tokens/s, %.1f GB/s of weights", s->n_answer,
             per_second((double)s->n_answer_steps, s->answer_ns),
             per_second((double)s->weight_bytes * 1e-9, s->answer_ns));
-    fprintf(stderr, " | peak memory %.2f GB | seed %llu", (double)sl_stats_peak_bytes() * 1e-9,
+    fprintf(stderr, " | peak memory %.2f GB | %s | seed %llu",
+            (double)sl_stats_peak_bytes() * 1e-9, sl_workerinfo_text(threads, info),
             (unsigned long long)seed);
     if (s->stop != SL_STOP_END)
         fprintf(stderr, " | stopped: %s", sl_generate_stop_name(s->stop));
@@ -166,7 +172,8 @@ static void write_cache(struct sl_jsonwriter *w, const struct sl_generate_stats 
     sl_jsonwriter_end_object(w);
 }
 
-void sl_stats_write(struct sl_jsonwriter *w, const struct sl_generate_stats *s, uint64_t seed)
+void sl_stats_write(struct sl_jsonwriter *w, const struct sl_generate_stats *s,
+                    const struct sluice_model_info *info, uint64_t seed)
 {
     sl_jsonwriter_member_string(w, "stop", sl_generate_stop_name(s->stop));
     sl_jsonwriter_member_u64(w, "prompt_tokens", s->n_prompt);
@@ -184,5 +191,6 @@ void sl_stats_write(struct sl_jsonwriter *w, const struct sl_generate_stats *s, 
     if (s->is_streaming)
         write_cache(w, s);
     sl_jsonwriter_member_u64(w, "peak_memory_bytes", sl_stats_peak_bytes());
+    sl_workerinfo_write(w, info);
     sl_jsonwriter_member_u64(w, "seed", seed);
 }

@@ -8,16 +8,15 @@
 
 struct sl_tunerun {
     struct sl_opened *opened; /* borrowed; without a session */
-    struct sluice_session_opts session;
-    uint32_t n_prompt, n_gen; /* tokens of a run */
+    uint64_t ns;              /* that a run takes, about; half of it for each purpose */
+    uint32_t n_prompt;        /* tokens that are read at once */
+    uint32_t n_ctx;           /* of the sessions */
     uint64_t random;          /* of the ids: each run has others */
     struct sl_diag error;     /* why the last run failed */
 };
 
-/*
- * Choose how many tokens a run computes so that it takes about ns with the workers that
- * the model has now, half of it prompt. Errors as below.
- */
+/* Set ns, and a piece of prompt that the workers which the model has now read in a small
+ * part of it. Errors as below. */
 int sl_tunerun_size(struct sl_tunerun *run, uint64_t ns);
 
 /*

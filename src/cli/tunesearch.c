@@ -1,8 +1,9 @@
 /*
  * Rounds go on until the next one would not fit into the time, SL_TUNE_ROUNDS_MAX at most.
  * From the fourth on a setting is given up that was never as fast as the leader at its
- * slowest and is behind by more than noise: the time is better spent on the others. The
- * first setting is never given up, since all are compared with it.
+ * slowest and is behind by more than noise, and from the second on one that was never half
+ * as fast: the time is better spent on the others. The first setting is never given up,
+ * since all are compared with it.
  */
 #include "cli/tunesearch.h"
 
@@ -14,6 +15,8 @@
 /* Of two alike settings one is below the other in four rounds of both by chance in 1 of 70
  * cases, in three rounds in 1 of 20. */
 #define ROUNDS_SURE 4
+#define ROUNDS_FAR 2 /* where it is FAR behind */
+#define FAR 0.5
 
 struct state {
     const struct sl_tune_search *search;
@@ -82,7 +85,7 @@ static uint32_t choose(const struct state *st)
     return i;
 }
 
-static void give_up_slow_ones(struct state *st)
+static void give_up_slow_ones(struct state *st, uint32_t n_rounds)
 {
     enum sl_tune_purpose purpose = st->search->purpose;
     bool may_be[SL_TUNE_SETTINGS_MAX];
@@ -94,7 +97,10 @@ static void give_up_slow_ones(struct state *st)
     for (uint32_t i = 1; i < st->search->n_settings; i++) {
         const struct sl_tune_spread *own = &st->results[i].spread[purpose];
 
-        if (own->high < leader->low && own->median < leader->median * (1.0 - BEHIND))
+        if (n_rounds >= ROUNDS_SURE && own->high < leader->low &&
+            own->median < leader->median * (1.0 - BEHIND))
+            st->results[i].is_out = true;
+        if (n_rounds >= ROUNDS_FAR && own->high < leader->low * FAR)
             st->results[i].is_out = true;
     }
 }
@@ -153,8 +159,8 @@ int sl_tunesearch_run(const struct sl_tune_search *search, struct sl_tune_result
         r = run_round(&st, round);
         for (uint32_t i = 0; i < search->n_settings; i++)
             summarise(&results[i]);
-        if (r == 0 && round + 1 >= ROUNDS_SURE)
-            give_up_slow_ones(&st);
+        if (r == 0)
+            give_up_slow_ones(&st, round + 1);
         if (r != 0)
             break;
     }

@@ -7,7 +7,8 @@ import pytest
 
 from clitool import DEMO, SLUICE, good, refused, sluice
 
-COMMANDS = ['run', 'chat', 'info', 'bench', 'tune', 'pack', 'plan', 'tokenize', 'eval', 'perplexity']
+COMMANDS = ['run', 'chat', 'info', 'bench', 'tune', 'pack', 'plan', 'tokenize', 'eval',
+            'perplexity']
 
 
 def plain(*args):

@@ -276,15 +276,16 @@ static void of_equals_the_one_better_at_the_other_thing_is_taken(void **state)
 
 static void slow_ones_are_given_up_but_not_the_first(void **state)
 {
-    struct world w = { .n = 4, .decode = { 10, 20, 40, 39 }, .prefill = { 1, 1, 1, 1 } };
+    struct world w = { .n = 5, .decode = { 10, 21, 40, 39, 19 }, .prefill = { 1, 1, 1, 1, 1 } };
     uint32_t best = 99;
 
     (void)state;
     assert_int_equal(search(&w, SL_TUNE_DECODE, 60, &best), 0);
     assert_true(results[1].is_out && results[1].n_rounds == 4 && w.runs[1] == 4);
+    assert_true(results[4].is_out && results[4].n_rounds == 2 && w.runs[4] == 2);
     assert_false(results[0].is_out);
     assert_true(w.runs[0] == 18 && w.runs[2] == 18 && w.runs[3] == 18);
-    assert_int_equal(w.now_ns, 58 * SECOND); /* 18 x 3 + 4; another three would be too much */
+    assert_int_equal(w.now_ns, 60 * SECOND); /* 18 x 3 + 4 + 2 */
     assert_int_equal(best, 2);
 }
 
