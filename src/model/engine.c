@@ -407,13 +407,21 @@ named:
     return diag && diag->text[0] ? sl_diag_prefix(diag, r, "%s", path) : r;
 }
 
-/* A line for people on what was fallen back to. */
-static void add_note(struct sluice_model *m, const char *what, int error)
+/* Lines for people on what was fallen back to. error: why memory is not spread, or 0. */
+static void add_notes(struct sluice_model *m, int error)
 {
+    uint32_t n_unbound = sl_pool_n_unbound(m->pool);
     size_t len = strlen(m->notes);
 
-    (void)snprintf(m->notes + len, sizeof(m->notes) - len, "%s%s: %s", len ? "\n" : "", what,
-                   strerror(-error)); /* a cut note will do */
+    if (error) /* a cut note will do */
+        (void)snprintf(m->notes + len, sizeof(m->notes) - len,
+                       "%smemory cannot be spread over the NUMA nodes: %s", len ? "\n" : "",
+                       strerror(-error));
+    len = strlen(m->notes);
+    if (n_unbound)
+        (void)snprintf(m->notes + len, sizeof(m->notes) - len,
+                       "%s%" PRIu32 " threads cannot be bound to their CPUs, so the system moves "
+                       "them about", len ? "\n" : "", n_unbound);
 }
 
 static int open_all(struct sluice_model *m, const char *path, const struct sluice_model_opts *opts,
@@ -440,10 +448,10 @@ static int open_all(struct sluice_model *m, const char *path, const struct sluic
     spread = sl_topology_spread(&m->nodes, &before);
     r = load(m, path, opts, diag);
     sl_topology_unspread(&before);
-    if (r == 0 && spread < 0) {
+    if (spread < 0)
         m->nodes = (struct sl_topology_nodes){ .n = 0 };
-        add_note(m, "memory cannot be spread over the NUMA nodes", spread);
-    }
+    if (r == 0)
+        add_notes(m, spread);
     return r;
 }
 

@@ -13,6 +13,14 @@
 
 #include "model/engine.h"
 
+static void do_nothing(void *arg, uint32_t worker, uint32_t n_workers)
+{
+    (void)arg;
+    (void)worker;
+    (void)n_workers;
+}
+
+/* When this returns, workers are where they shall be, or it is known that they are not. */
 static int start(struct sl_pool **ret_pool, const struct sl_placement *plan, struct sl_diag *diag)
 {
     struct sl_pool_opts opts = { .n_workers = plan->n_threads, .cpus = plan->cpus };
@@ -21,6 +29,8 @@ static int start(struct sl_pool **ret_pool, const struct sl_placement *plan, str
     if (r == -EAGAIN)
         sl_diag_set(diag, r, "could not start %" PRIu32 " threads; use fewer with -t",
                     plan->n_threads);
+    if (r == 0)
+        sl_pool_run(*ret_pool, do_nothing, NULL);
     return r;
 }
 

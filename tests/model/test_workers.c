@@ -1,10 +1,12 @@
 /*
  * Which CPUs compute changes no bit of the logits; CPUs that cannot be had are named; and
  * what is loaded is spread over the nodes of a machine that has several, unless it is told
- * not to be. The second node is made up: sl_topology_open is wrapped.
+ * not to be. Workers that cannot be bound are noted. The second node is made up, and so is
+ * the system's refusal: sl_topology_open and pthread_setaffinity_np are wrapped.
  */
 #include <errno.h>
 #include <linux/mempolicy.h>
+#include <pthread.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -30,6 +32,16 @@ int __wrap_sl_topology_open(struct sl_topology **ret_topo, struct sl_diag *diag)
         (*ret_topo)->memory = (struct sl_topology_nodes){ .bits = { (1u << n_nodes) - 1 },
                                                           .n = n_nodes };
     return r;
+}
+
+static bool is_binding_refused;
+
+int __real_pthread_setaffinity_np(pthread_t thread, size_t bytes, const cpu_set_t *set);
+int __wrap_pthread_setaffinity_np(pthread_t thread, size_t bytes, const cpu_set_t *set);
+
+int __wrap_pthread_setaffinity_np(pthread_t thread, size_t bytes, const cpu_set_t *set)
+{
+    return is_binding_refused ? EPERM : __real_pthread_setaffinity_np(thread, bytes, set);
 }
 
 static void compute(struct sluice_model *model, float *rows)
@@ -129,6 +141,26 @@ static void check_opening(void)
     sluice_model_close(model);
 }
 
+static void check_binding(void)
+{
+    const int32_t cpus[] = { -1, allowed_cpu() };
+    struct sluice_model_opts opts = { .n_threads = 2, .cpus = cpus, .cpu = common_cpu() };
+
+    for (int i = 0; i < 2; i++) {
+        struct sluice_model *model;
+        struct sluice_model_info info;
+        struct sluice_error error;
+
+        is_binding_refused = i == 1;
+        CHECK(sluice_model_open(&model, common_data(MODEL), &opts, &error) == 0, "%s", error.text);
+        is_binding_refused = false;
+        sluice_model_get_info(model, &info);
+        CHECK(!strstr(info.notes, "1 threads cannot be bound") == (i == 0), "%d: notes \"%s\"", i,
+              info.notes);
+        sluice_model_close(model);
+    }
+}
+
 /* Of the calling thread; -1: the system does not tell. */
 static int policy(void)
 {
@@ -191,6 +223,7 @@ int main(void)
 {
     check_opening();
     check_bits();
+    check_binding();
     check_spreading();
     return 0;
 }
