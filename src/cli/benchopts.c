@@ -310,6 +310,31 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
+static void set_default(struct sl_bench_list *list, uint32_t value)
+{
+    if (list->n == 0)
+        list->values[list->n++] = value;
+}
+
+void sl_benchopts_complete(struct sl_bench_args *args, struct argp_state *state)
+{
+    set_default(&args->prompt, 512);
+    set_default(&args->gen, 128);
+    set_default(&args->depth, 0);
+    set_default(&args->batch, 2048);
+    set_default(&args->ubatch, 512);
+    set_default(&args->threads, 0);
+    set_default(&args->kv_k, SLUICE_KV_F16);
+    set_default(&args->kv_v, SLUICE_KV_F16);
+    args->n_reps = args->n_reps ? args->n_reps : 5;
+    for (uint32_t k = 0; k < args->kv_k.n; k++)
+        for (uint32_t v = 0; v < args->kv_v.n; v++)
+            if (args->kv_k.values[k] == args->kv_v.values[v])
+                add(&args->kv, "-ctk, -ctv", args->kv_k.values[k], state);
+    if (args->kv.n == 0)
+        argp_error(state, "-ctk, -ctv: keys and values have the same type here; give both");
+}
+
 /* Where a field's option has a long name of its own, that is an alias of the short one. */
 #define IGNORED(name, field, arg) \
     {name, KEY_IGNORED + (field), arg, OPTION_HIDDEN, NULL, 0}

@@ -27,6 +27,7 @@ struct sl_bench_args {
     struct sl_bench_list prompt, gen, depth, batch, ubatch, threads;
     struct sl_bench_list pg_prompt, pg_gen; /* pairs */
     struct sl_bench_list kv_k, kv_v;        /* enum sluice_kv */
+    struct sl_bench_list kv;                /* of all pairs of these, those that are alike */
     uint32_t n_reps;                        /* 0: not given */
     uint32_t delay_s;
     enum sl_bench_format out, err;
@@ -37,6 +38,10 @@ struct sl_bench_args {
     const char *strict_option;              /* the same, but for -m, -n and -r */
 };
 extern const struct argp sl_options_bench;
+
+/* Fill in what was not given as llama-bench has it, and kv. A usage error if no types of keys
+ * and values are alike. */
+void sl_benchopts_complete(struct sl_bench_args *args, struct argp_state *state);
 
 /* "f16", "f32", "q8_0" */
 const char *sl_benchopts_kv_name(uint32_t kv);

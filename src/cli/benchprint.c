@@ -476,9 +476,9 @@ void sl_benchprint_row(struct sl_benchprint *p, const struct sl_bench_row *row)
     p->has_rows = true;
 }
 
-void sl_benchprint_end(struct sl_benchprint *p)
+void sl_benchprint_end(struct sl_benchprint *p, bool is_whole)
 {
-    if (p->format == SL_BENCH_MD)
+    if (p->format == SL_BENCH_MD && is_whole)
         fprintf(p->file, "\nbuild: %s (%" PRIu64 ")\n", sluice_version(), version_number());
     if (p->format == SL_BENCH_JSON)
         fputs("\n]\n", p->file);

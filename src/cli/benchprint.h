@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "cli/units.h"
+
 enum sl_bench_format {
     SL_BENCH_NONE = 0,
     SL_BENCH_MD,
@@ -77,7 +79,7 @@ struct sl_bench_row {
     uint64_t model_bytes, n_params;
     uint32_t n_batch, n_ubatch, n_threads;
     uint32_t n_prompt, n_gen, n_depth;
-    char time[32];                     /* of its beginning, "2026-11-23T02:04:56Z" */
+    char time[SL_UNITS_TIME_BYTES];    /* of its beginning, "2026-11-23T02:04:56Z" */
     uint64_t *samples_ns;              /* borrowed */
     uint32_t n_samples;
     uint64_t token_bytes;
@@ -105,8 +107,9 @@ const char *sl_benchprint_usual(enum sl_bench_field field);
 /* This machine's CPU, as the system names it, for cpu[]. */
 void sl_benchprint_cpu(char *ret_name, size_t size);
 
-/* Header, a row, and what comes after the last one. Nothing for SL_BENCH_NONE. Whether
- * writing failed is for the caller to ask the file. */
+/* Header, a row, and what comes after the last one; if rows are missing (is_whole false),
+ * what is needed to read the others. Nothing for SL_BENCH_NONE. Whether writing failed is for
+ * the caller to ask the file. */
 void sl_benchprint_begin(struct sl_benchprint *p);
 void sl_benchprint_row(struct sl_benchprint *p, const struct sl_bench_row *row);
-void sl_benchprint_end(struct sl_benchprint *p);
+void sl_benchprint_end(struct sl_benchprint *p, bool is_whole);

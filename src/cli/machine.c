@@ -24,7 +24,9 @@
 #include "base/pool.h"
 #include "cli/infile.h"
 #include "cli/outfile.h"
+#include "cli/spread.h"
 #include "cli/statedir.h"
+#include "cli/units.h"
 #include "experts/placement.h"
 #include "loader/diskspeed.h"
 
@@ -83,13 +85,6 @@ static void run_memory_test(void *arg, uint32_t worker, uint32_t n_workers)
     }
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 static int new_pool(struct sl_pool **ret_pool, uint32_t n_threads)
 {
     struct sl_placement plan = {0};
@@ -133,8 +128,7 @@ static int measure_memory(struct sl_machine *m, uint32_t n_threads)
         t->words = words;
         t->n_words = n_bytes / sizeof(*t->words);
         sl_pool_run(t->pool, run_memory_test, t);
-        qsort(t->rates, N_PASSES, sizeof(t->rates[0]), compare_doubles);
-        m->memory_bytes_per_s = t->rates[N_PASSES / 2];
+        m->memory_bytes_per_s = sl_spread_of(t->rates, N_PASSES).median;
         m->memory_threads = sl_pool_n_workers(t->pool);
         (void)munmap(words, n_bytes);
     }
@@ -261,15 +255,6 @@ static bool is_old(const struct sl_machine *m)
     return difftime(time(NULL), timegm(&tm)) > AGE_MAX_SECONDS;
 }
 
-static void set_date(struct sl_machine *m)
-{
-    time_t now = time(NULL);
-    struct tm tm;
-
-    if (gmtime_r(&now, &tm))
-        (void)strftime(m->date, sizeof(m->date), "%Y-%m-%dT%H:%M:%SZ", &tm);
-}
-
 int sl_machine_get(struct sl_machine *ret, const char *path, uint32_t n_threads,
                    enum sl_machine_mode mode, struct sl_diag *diag)
 {
@@ -302,7 +287,7 @@ int sl_machine_get(struct sl_machine *ret, const char *path, uint32_t n_threads,
     if (m.is_measured) {
         struct sl_machine kept;
 
-        set_date(&m);
+        sl_units_now(m.date);
         kept = m;
         if (is_disk_measured && (uint64_t)st.st_size < FILE_BYTES_KEPT)
             kept.disk_bytes_per_s = 0.0;

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "cli/units.h"
 
 struct sl_machine {
     double memory_bytes_per_s; /* 0: not known */
@@ -15,7 +16,7 @@ struct sl_machine {
     uint32_t memory_threads;
     uint32_t disk_read_bytes, disk_depth;
     char device[64]; /* "259:1 nvme0n1p1" */
-    char date[32];   /* of measuring, "2026-11-23T07:40:00Z"; "" if never */
+    char date[SL_UNITS_TIME_BYTES]; /* of measuring, "2026-11-23T07:40:00Z"; "" if never */
     bool is_measured; /* just now */
 };
 

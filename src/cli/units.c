@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
 
 #define KIB ((uint64_t)1 << 10)
 #define MIB ((uint64_t)1 << 20)
@@ -29,4 +30,14 @@ const char *sl_units_ram(char *buf, uint64_t bytes)
     else
         (void)snprintf(buf, SL_UNITS_BYTES, "%" PRIu64 "M", (bytes + MIB - 1) / MIB);
     return buf;
+}
+
+void sl_units_now(char *buf)
+{
+    time_t now = time(NULL);
+    struct tm tm;
+
+    buf[0] = '\0';
+    if (gmtime_r(&now, &tm))
+        (void)strftime(buf, SL_UNITS_TIME_BYTES, "%Y-%m-%dT%H:%M:%SZ", &tm); /* it fits */
 }

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import time
@@ -426,3 +427,18 @@ def test_a_reader_that_leaves():
         process.stdout.readline()
         process.stdout.close()
         assert process.wait(timeout=60) == 0 and process.stderr.read() == b''
+
+
+@pytest.mark.parametrize('args, rows', [(['-r', '500'], [(2, 0)]), (['--delay', '60'], [])])
+def test_an_array_that_was_interrupted_is_closed(args, rows):
+    """After a row, while a test runs that takes minutes; and before the first one."""
+    args = command('bench', '-m', DEMO, '-p', '2', '-n', '1900', '-o', 'json', *args)
+    with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=ENV) as process:
+        text = process.stdout.readline()
+        while rows and b'samples_ts' not in text:
+            text += process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        text += process.stdout.read()
+        assert process.wait(timeout=60) == 130 and process.stderr.read() == b''
+    assert [(row['n_prompt'], row['n_gen']) for row in json.loads(text)] == rows
