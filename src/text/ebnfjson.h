@@ -6,7 +6,7 @@
  * blank, or a line end and at most 32 blanks or tabs, after an opening bracket, after a
  * comma and before a closing bracket; at most one blank after a colon; none elsewhere.
  * Numbers are bounded: 20 digits, 20 more after the point, exponents that no double
- * overflows at.
+ * overflows at. Strings are Unicode: half of a surrogate pair is not written alone.
  */
 #pragma once
 

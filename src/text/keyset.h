@@ -11,8 +11,8 @@
 #define SL_KEYSET_KEY_BYTES_MAX 1000u
 
 /*
- * A quoted string of characters that need no escape (no control characters, quotes and
- * backslashes) which is none of the n keys, terminated UTF-8. They are sorted here.
- * Errors stay in e: -E2BIG for a key that is too long.
+ * A quoted string which is none of the n keys, terminated UTF-8; n > 0. They are sorted
+ * here. Each character has ebnfjson.h's one spelling. Errors stay in e: -E2BIG for a key
+ * that is too long.
  */
 struct sl_ebnf_expr *sl_keyset_others(struct sl_ebnf *e, const char **keys, size_t n);

@@ -2,11 +2,25 @@
  * JSON Schema to GBNF: a grammar whose texts are JSON that satisfies the schema. Called
  * where a request asks for structured output. Any thread.
  *
- * What is written. Members in the order of the schema's "properties", optional ones may
- * be missing; then required ones without a property, then others. Blanks as in
- * ebnfjson.h. Texts with a pattern or a format, and enumerated values, have one spelling;
- * other strings any. Members that the schema does not name have no characters in
- * their names that need an escape, and their names may repeat.
+ * What is written. Members in an order: those of "properties" as they stand there,
+ * optional ones may be missing; then required ones without a property, then others, whose
+ * names may repeat. Where several schemas hold for one object their properties follow
+ * each other: a schema's own, its $ref's, its allOf's, and last those of the branches of
+ * anyOf and oneOf. Blanks as in ebnfjson.h. Integers have no point and no exponent. Texts
+ * with a pattern or a format, enumerated values, and names of others beside named members
+ * have one spelling; other strings any.
+ *
+ * What is never written. Of the values that satisfy a schema all have a text, but for
+ *
+ *   - values of other types than the one meant: where the schemas that hold for one value
+ *     have no type and no enumeration, and their keywords speak of one type only, that
+ *     type is meant. By the standard others would be right too, but nobody wants them;
+ *   - members whose names do not match, where there is a patternProperties;
+ *   - objects that have minProperties only by two or more members that are not named:
+ *     as their names may repeat, the first one counts;
+ *   - numbers with more digits than ebnfjson.h and schemanumber.h have, and texts with a
+ *     format beyond those that schemaformat.h has;
+ *   - what SL_SCHEMA_CLOSED rules out.
  *
  * What is enforced: $ref within the document (recursion too), type, enum, const,
  * properties, required, additionalProperties, minProperties, maxProperties,
@@ -22,9 +36,6 @@
  * that speaks of one type only is refused where that type is possible. true and {} are
  * any value; what nothing can satisfy is left out where it is optional, and refused
  * otherwise. Keywords that the standard does not define are remarks, as it says.
- *
- * A schema without type whose keywords speak of one type means that type: by the standard
- * values of other types would be right too, but nobody wants them.
  */
 #pragma once
 

@@ -3,7 +3,9 @@
  *
  * Bounds are decimal numbers, compared digit by digit; a number's double is on the same
  * side of a bound's double as the decimals are. Next to an exclusive bound that needs few
- * digits (two decimals might become one double), so then all have at most 15.
+ * digits, as two decimals might become one double: then only as many may follow the point
+ * as make 15 with the bound's digits before the point. None follow it where a bound has
+ * 15 or more digits before the point.
  */
 #pragma once
 

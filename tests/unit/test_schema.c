@@ -60,7 +60,7 @@ static void test_objects(void **state)
     assert_rules(open, SL_SCHEMA_CLOSED,
                  " ::= \"\\\"a\\\"\" colon r15 (comma \"\\\"b\\\"\" colon r16)? ws\n");
     /* others: any name but a and b */
-    assert_rules(open, 0, "\"\\\"\" ([^\"\\\\\\x00-\\x1F\\u0061\\u0062] ");
+    assert_rules(open, 0, "\"\\\"\" (([^\"\\\\\\x00-\\x1F\\u0061\\u0062] | ");
     /* an object without properties stays open */
     assert_rules("{\"type\":\"object\"}", SL_SCHEMA_CLOSED, "root ::= object\n");
 }
@@ -91,6 +91,24 @@ static void assert_takes(const char *schema, const char *json, bool want)
     sl_matcher_free(matcher);
     sl_grammar_free(grammar);
     sl_strbuf_done(&out);
+}
+
+/* Names of others: any but those that are named, also where these need an escape. */
+static void test_other_names(void **state)
+{
+    const char *schema = "{\"properties\":{\"a\":{\"type\":\"null\"},"
+                         "\"a\\\"b\":{\"type\":\"null\"},\"\\n\":{\"type\":\"null\"}},"
+                         "\"additionalProperties\":{\"type\":\"integer\"}}";
+
+    assert_takes(schema, "{\"a\":null,\"a\\\"b\":null,\"\\n\":null}", true);
+    assert_takes(schema, "{\"a\\\"\":1,\"a\\\\\":2,\"\\n\\n\":3,\"\\t\":4,\"\\u001f\":5}", true);
+    assert_takes(schema, "{\"\":1,\"a\\\"bc\":2,\"a\\\"\\u0001\":3,\"\\\\\\\"\":4}", true);
+    assert_takes(schema, "{\"a\\\"b\":1}", false);
+    assert_takes(schema, "{\"\\n\":1}", false);
+    /* other spellings of those that are named */
+    assert_takes(schema, "{\"\\u0061\":1}", false);
+    assert_takes(schema, "{\"\\u000a\":1}", false);
+    assert_takes(schema, "{\"a\\u0022b\":1}", false);
 }
 
 /* A length does not loosen a repetition that must be there once. */
@@ -265,6 +283,7 @@ int main(void)
         cmocka_unit_test(test_rules),
         cmocka_unit_test(test_objects),
         cmocka_unit_test(test_recursion_makes_few_rules),
+        cmocka_unit_test(test_other_names),
         cmocka_unit_test(test_narrowed_once),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_pattern_errors),
