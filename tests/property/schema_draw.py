@@ -1,8 +1,8 @@
 """Random JSON schemas, values made for them, and values that are a little wrong.
 
-Used by test_schema.py. The values are made from the schema's keywords, with members in the
-order that src/text/schema.h promises.
+Used by test_schema.py. The values are made from the schema's keywords.
 """
+import decimal
 import json
 
 PATTERNS = {
@@ -51,7 +51,7 @@ KEYS = ['name', 'id', 'a', 'b', 'ab', 'abc', 'type', 'kind', 'größe', 'x y', '
         '😀', '$ref-like', 'A', 'names', 'not', '~t/s', '']
 STRINGS = ['', 'a', 'xyz', 'é', '"', '\\', '\n', '\x01', '😀', 'true', '1', 'a/b', '\x7f', '日本',
            'ab']
-FOREIGN = ['not', 'zzz', 'nam', 'namex', 'ß', 'idd', '-', '0']
+FOREIGN = ['not', 'zzz', 'nam', 'namex', 'ß', 'idd', '-', '0', 'q"', 'b\\', 'n\tl', '\x01', '\\u00']
 
 
 def dumps(value, style, depth=0):
@@ -68,6 +68,9 @@ def dumps(value, style, depth=0):
         inner = (comma + before).join(items)
         opening, closing = '{}' if isinstance(value, dict) else '[]'
         return opening + before + inner + after + closing
+    if isinstance(value, float) and abs(value) < 1e20:  # exact where repr() rounds to tens
+        exact = decimal.Decimal(value if abs(value) > 1e15 else repr(value))
+        return format(exact, 'f')
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -487,7 +490,8 @@ def mutate(value, rng):
     if isinstance(value, str) and kind < 3:
         return rng.choice([value + 'x', value[:-1], value + '\n', 'Z' + value])
     if isinstance(value, (int, float)) and not isinstance(value, bool) and kind < 3:
-        return value + rng.choice([1, -1, 0.5, 1000, -1000, 3])
+        other = value + rng.choice([1, -1, 0.5, 1000, -1000, 3])
+        return round(other, 8) if isinstance(other, float) else other  # 15 digits in all
     if isinstance(value, list) and kind == 3:
         return value + [rng.choice(STRINGS)]
     if isinstance(value, dict) and kind == 3:
