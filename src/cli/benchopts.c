@@ -283,6 +283,17 @@ static void set_table_option(struct sl_bench_args *args, int key, const char *na
 
 static const char *name_of_key(int key);
 
+/* The words that other commands have for --numa too. */
+static bool take_numa(struct sl_bench_args *args, const char *arg)
+{
+    bool is_off = !strcmp(arg, "off");
+
+    if (!is_off && strcmp(arg, "split") != 0)
+        return false;
+    args->numa = is_off ? SLUICE_NUMA_OFF : SLUICE_NUMA_SPLIT;
+    return true;
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct sl_bench_args *args = state->input;
@@ -300,7 +311,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         case KEY_PROGRESS: args->has_progress = true; break;
         case KEY_NO_WARMUP: args->has_no_warmup = true; break;
         case KEY_EXTENDED: args->is_extended = true; break;
-        case KEY_NUMA: note_ignored(args, "numa"); break;
+        case KEY_NUMA:
+            if (take_numa(args, arg))
+                return 0; /* of any kind of bench */
+            note_ignored(args, "numa");
+            break;
         case KEY_MMAP: note_ignored(args, "mmap"); break;
         case 'v': break; /* there is nothing more to say */
         default: return ARGP_ERR_UNKNOWN;

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "cli/benchprint.h"
+#include "sluice.h"
 
 #define SL_BENCH_LIST_MAX 256u
 
@@ -33,6 +34,7 @@ struct sl_bench_args {
     enum sl_bench_format out, err;
     bool has_progress, has_no_warmup, is_extended;
     const char *given[SL_BENCH_FIELDS];     /* as in struct sl_benchprint */
+    enum sluice_numa numa;                  /* --numa off or split is ours; others are ignored */
     char ignored[256];                      /* names of options that change nothing */
     const char *table_option;               /* one that asks for llama-bench's table, or NULL */
     const char *strict_option;              /* the same, but for -m, -n and -r */

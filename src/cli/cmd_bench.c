@@ -126,6 +126,7 @@ int sl_cmd_bench(int argc, char **argv)
     args->target.target = 112.0;
     args->model.no_profile = true; /* random ids would spoil what real use taught */
     argp_parse(&argp, argc, argv, ARGP_LONG_ONLY, NULL, args);
+    args->model.opts.numa = args->bench.numa;
     if (args->is_target) {
         args->model.path = args->bench.models[0];
         args->model.opts.n_threads = args->bench.threads.n ? args->bench.threads.values[0] : 0;

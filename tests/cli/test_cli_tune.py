@@ -152,6 +152,16 @@ def test_bench_goes_through_the_list(env):
     assert done.returncode == 1 and b'more threads than the 1 CPUs' in done.stderr
 
 
+def test_bench_knows_both_meanings_of_numa(env):
+    args = ['-p', '8', '-n', '2', '-r', '1', '-o', 'jsonl']
+    done = sluice('bench', '-m', DEMO, *args, '--numa', 'off', env=env)
+    assert done.returncode == 0 and done.stderr == b''
+    done = sluice('bench', '-m', DEMO, *args, '--numa', 'isolate', env=env)
+    assert done.returncode == 0 and b'change nothing on a CPU: numa' in done.stderr
+    args = ['--json', '-n', '8', '-r', '1', '--numa', 'split']
+    assert json.loads(good('bench', DEMO, *args, env=env))['path'] == DEMO
+
+
 # ---- tune ----
 
 def test_what_was_found_is_used(env, found):
