@@ -23,8 +23,8 @@ void sl_genid_make(char out[SL_GENID_BYTES], const struct sl_genid *id, const ch
                    uint32_t counter)
 {
     static const char chars[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    uint64_t seed = id->random[1] + counter;
-    uint64_t state = id->random[0] ^ next(&seed);
+    uint64_t seed = id->random[1];
+    uint64_t state = id->random[0] ^ next(&seed) ^ counter * 0xD6E8FEB86659FD93u;
     size_t n = strlen(prefix);
 
     assert(n + SL_GENID_CHARS < SL_GENID_BYTES);
