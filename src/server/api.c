@@ -3,6 +3,7 @@
  */
 #include "server/api.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,6 +101,31 @@ static const struct sl_apiendpoint *find_endpoint(enum sl_http_method method, co
     return NULL;
 }
 
+static int hex_of(char c)
+{
+    if (!isxdigit((unsigned char)c))
+        return -1;
+    return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
+}
+
+/* Resolve %XX in place; what is none, or would be NUL, stays. */
+static void decode_percent(char *text)
+{
+    char *out = text;
+
+    for (const char *p = text; *p; p++) {
+        int high = *p == '%' ? hex_of(p[1]) : -1, low = high >= 0 ? hex_of(p[2]) : -1;
+
+        if (low >= 0 && (high || low)) {
+            *out++ = (char)(high << 4 | low);
+            p += 2;
+        } else {
+            *out++ = *p;
+        }
+    }
+    *out = '\0';
+}
+
 /* Parse the body with the endpoint's parser. */
 static void parse_body(struct sl_apiparse *parse, const char *body, size_t len)
 {
@@ -146,8 +172,11 @@ int sl_api_parse(struct sl_apicall **ret_call, const struct sl_apienv *env,
     sl_apioptions_default(&parse);
     if (rest)
         parse.call->name = sl_apiparse_copy(&parse, rest, strlen(rest));
-    if (parse.code == 0)
+    if (parse.code == 0) {
+        if (rest)
+            decode_percent(parse.call->name);
         parse_body(&parse, body, len);
+    }
     if (parse.code < 0) {
         sl_apicall_free(parse.call);
         return parse.code;
