@@ -28,7 +28,7 @@ static void read_logprobs(struct sl_apiobject *o)
     (void)sl_apiobject_bool(o, "logprobs", &wanted); /* absent: not wanted */
     if (wanted)
         gen->flags |= SL_GENREQ_LOGPROBS;
-    if (!sl_apiobject_i64(o, "top_logprobs", 0, SL_GENREQ_TOP_MAX, &n))
+    if (!sl_apiobject_i64(o, "top_logprobs", 0, SL_APIOPTIONS_TOP_MAX, &n))
         return;
     if (!wanted && n > 0)
         sl_apiobject_fail(o, "top_logprobs", "needs logprobs to be true");

@@ -20,7 +20,7 @@ static void parse(struct sl_apiobject *o)
 
     sl_apioptions_read(o);
     sl_apioptions_read_probs(o);
-    if (sl_apiobject_i64(o, "logprobs", 0, SL_GENREQ_TOP_MAX, &n)) {
+    if (sl_apiobject_i64(o, "logprobs", 0, SL_APIOPTIONS_TOP_MAX, &n)) {
         gen->flags |= SL_GENREQ_LOGPROBS;
         gen->n_top = (uint32_t)n;
     }

@@ -70,7 +70,7 @@ static void read_probs(struct sl_apiobject *o)
     int64_t n = 0;
 
     sl_apiobject_flag(o, "logprobs", SL_GENREQ_LOGPROBS, &gen->flags);
-    if (sl_apiobject_i64(o, "top_logprobs", 0, SL_GENREQ_TOP_MAX, &n) &&
+    if (sl_apiobject_i64(o, "top_logprobs", 0, SL_APIOPTIONS_TOP_MAX, &n) &&
         gen->flags & SL_GENREQ_LOGPROBS)
         gen->n_top = (uint32_t)n;
 }

@@ -2,8 +2,6 @@
 
 #include "server/apisampling.h"
 
-#define TOP_MAX 100 /* alternatives, by n_probs */
-
 void sl_apioptions_default(struct sl_apiparse *parse)
 {
     struct sl_genreq *gen = &parse->call->gen;
@@ -32,7 +30,7 @@ void sl_apioptions_read_probs(struct sl_apiobject *o)
     struct sl_genreq *gen = &o->parse->call->gen;
     int64_t n;
 
-    if (!sl_apiobject_i64(o, "n_probs", 0, TOP_MAX, &n) || n == 0)
+    if (!sl_apiobject_i64(o, "n_probs", 0, SL_GENREQ_TOP_MAX, &n) || n == 0)
         return;
     gen->flags |= SL_GENREQ_LOGPROBS;
     gen->n_top = (uint32_t)n;

@@ -7,6 +7,8 @@
 
 #include "server/apiobject.h"
 
+#define SL_APIOPTIONS_TOP_MAX 20 /* alternatives of a token, where OpenAI's names ask for them */
+
 /* The settings of the server, where a request says nothing. */
 void sl_apioptions_default(struct sl_apiparse *parse);
 

@@ -146,7 +146,7 @@ static void read_logprobs(struct sl_apiobject *o)
         if (name && strcmp(name, "message.output_text.logprobs") == 0)
             gen->flags |= SL_GENREQ_LOGPROBS;
     }
-    if (sl_apiobject_i64(o, "top_logprobs", 0, SL_GENREQ_TOP_MAX, &n) &&
+    if (sl_apiobject_i64(o, "top_logprobs", 0, SL_APIOPTIONS_TOP_MAX, &n) &&
         gen->flags & SL_GENREQ_LOGPROBS)
         gen->n_top = (uint32_t)n;
 }

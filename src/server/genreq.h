@@ -14,7 +14,7 @@
 #define SL_GENREQ_STOPS_MAX  16
 #define SL_GENREQ_TOOLS_MAX  1024
 #define SL_GENREQ_BIASES_MAX 65536
-#define SL_GENREQ_TOP_MAX    20 /* alternatives of a token; llama.cpp's own API: 100 */
+#define SL_GENREQ_TOP_MAX    100 /* alternatives of a token */
 
 enum sl_geninput {
     SL_GENINPUT_CHAT = 0, /* messages, tools, prefill */
