@@ -9,6 +9,8 @@
 #include <math.h>
 #include <stdbool.h>
 
+#include "cli/benchreport.h"
+
 #define LEFT 70.0
 #define TOP 20.0
 #define WIDTH 700.0
@@ -66,9 +68,9 @@ static double gb_for(const struct sl_target *t, double tokens_per_s)
 
 static struct axes choose_axes(const struct sl_target *t)
 {
-    double here = t->memory.median * 1e-9, need = gb_for(t, t->target);
+    double here = t->memory.per_s * 1e-9, need = gb_for(t, t->target);
     double low = here < need ? here : need, high = here < need ? need : here;
-    double reached = gb_for(t, t->reached.median);
+    double reached = gb_for(t, t->of[SL_TARGET_REACHED].median);
 
     low = (reached < low ? reached : low) / 4.0; /* room for labels */
     high *= 2.0;
@@ -144,7 +146,7 @@ static void write_point(FILE *file, const struct axes *a, const char *kind, doub
 static void write_roof(FILE *file, const struct sl_target *t)
 {
     struct axes a = choose_axes(t);
-    double here = t->memory.median * 1e-9, disk = t->disk_limit.median;
+    double here = t->memory.per_s * 1e-9, disk = t->of[SL_TARGET_DISK_LIMIT].median;
 
     fprintf(file, "<svg viewBox=\"0 0 800 400\" role=\"img\" aria-label=\"Tokens per second that "
             "memory allows\">\n");
@@ -160,8 +162,9 @@ static void write_roof(FILE *file, const struct sl_target *t)
     fprintf(file, "<line class=\"here\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n",
             place_x(&a, here), TOP, place_x(&a, here), TOP + HEIGHT);
     write_memories(file, &a, t);
-    write_point(file, &a, "limit", here, t->memory_limit.median, "memory allows", false);
-    write_point(file, &a, "reached", here, t->reached.median, "reached", true);
+    write_point(file, &a, "limit", here, t->of[SL_TARGET_MEMORY_LIMIT].median,
+                "memory allows", false);
+    write_point(file, &a, "reached", here, t->of[SL_TARGET_REACHED].median, "reached", true);
     write_point(file, &a, "target", gb_for(t, t->target), t->target, "wanted", false);
     fputs("</svg>\n", file);
 }
@@ -197,29 +200,20 @@ static void write_time(FILE *file, const struct sl_target *t)
     fputs("</svg>\n", file);
 }
 
-static void write_row(FILE *file, const char *label, const struct sl_target_spread *s, double scale,
-                      const char *unit)
-{
-    int digits = decimals(s->median * scale);
-
-    if (s->median > 0.0)
-        fprintf(file, "<tr><td>%s</td><td>%.*f %s</td><td>%.*f .. %.*f</td></tr>\n", label,
-                digits, s->median * scale, unit, digits, s->low * scale, digits,
-                s->high * scale);
-}
-
 static void write_table(FILE *file, const struct sl_target *t)
 {
     fputs("<h2>Figures</h2>\n<table><tr><th></th><th>median</th><th>lowest .. highest</th></tr>\n",
           file);
-    write_row(file, "memory reads, the file", &t->mapped, 1e-9, "GB/s");
-    write_row(file, "memory reads, huge pages", &t->huge, 1e-9, "GB/s");
-    write_row(file, "the disk reads", &t->disk, 1e-9, "GB/s");
-    write_row(file, "read from the disk and used, per token", &t->used_bytes, 1e-6, "MB");
-    write_row(file, "memory allows", &t->memory_limit, 1.0, "tokens/s");
-    write_row(file, "the disk allows", &t->disk_limit, 1.0, "tokens/s");
-    write_row(file, "reached", &t->reached, 1.0, "tokens/s");
-    write_row(file, "share of what is allowed", &t->share, 100.0, "%");
+    for (int f = 0; f < SL_TARGET_FIGURES; f++) {
+        const struct sl_benchreport_figure *figure = &sl_benchreport_figures[f];
+        const struct sl_spread *s = &t->of[f];
+        int digits = decimals(s->median * figure->scale);
+
+        if (figure->label && s->median > 0.0)
+            fprintf(file, "<tr><td>%s</td><td>%.*f %s</td><td>%.*f .. %.*f</td></tr>\n",
+                    figure->label, digits, s->median * figure->scale, figure->unit, digits,
+                    s->low * figure->scale, digits, s->high * figure->scale);
+    }
     fputs("</table>\n", file);
 }
 
@@ -247,6 +241,8 @@ static void write_head(FILE *file, const struct sl_target *t)
 
 void sl_roofline_write(FILE *file, const struct sl_target *t)
 {
+    double reached = t->of[SL_TARGET_REACHED].median;
+
     write_head(file, t);
     fputs("<h1>How fast is this machine?</h1>\n<p>", file);
     escape(file, t->path);
@@ -257,10 +253,16 @@ void sl_roofline_write(FILE *file, const struct sl_target *t)
     escape(file, t->cpu);
     fprintf(file, ", %u threads, %s, experts %s; %u rounds of %u tokens.</p>\n", t->n_threads,
             t->level, t->is_streaming ? "streaming" : "resident", t->n_rounds, t->n_tokens);
-    fprintf(file, "<p><b>%.*f tokens/s, %.0f %% of what is allowed.</b> %g tokens/s would need "
-            "%.4g GB/s from memory, %.3g times what it gives here.</p>\n",
-            decimals(t->reached.median), t->reached.median, t->share.median * 100.0, t->target,
-            gb_for(t, t->target), gb_for(t, t->target) * 1e9 / t->memory.median);
+    fprintf(file, "<p><b>%.*f tokens/s, %.0f %% of what is allowed%s.</b> %g tokens/s would need "
+            "%.4g GB/s from memory, %.3g times what it gives here", decimals(reached), reached,
+            t->of[SL_TARGET_SHARE].median * 100.0,
+            t->limiter == SL_TARGET_BY_DISK ? " by the disk" : "", t->target,
+            t->memory.need_per_s * 1e-9, t->memory.times);
+    if (t->disk.per_token > 0.0)
+        fprintf(file, ", and %.4g GB/s from the disk", t->disk.need_per_s * 1e-9);
+    if (t->disk.times > 0.0)
+        fprintf(file, ", %.3g times what it gives", t->disk.times);
+    fputs(".</p>\n", file);
     write_roof(file, t);
     write_time(file, t);
     write_table(file, t);

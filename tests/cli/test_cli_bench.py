@@ -295,12 +295,28 @@ def check_report(found, target):
     assert min(seconds.values()) >= 0
     assert 1 / found['tokens_per_s']['high'] <= seconds['all'] * (1 + 1e-9)
     assert seconds['all'] <= 1 / found['tokens_per_s']['low'] * (1 + 1e-9)
-    need = found['target_memory_bytes_per_s']
     assert found['target_tokens_per_s'] == target
-    assert abs(need / (target * found['token_bytes']) - 1) < 1e-9
-    assert abs(found['target_times_memory'] * memory['median'] / need - 1) < 1e-9
-    at_share = found['target_memory_bytes_per_s_at_share']
-    assert abs(at_share * found['share']['median'] / need - 1) < 1e-9
+    check_need(found, 'memory', memory, found['token_bytes'])
+    used = found['disk_used_bytes_per_token']
+    if used:
+        check_need(found, 'disk', found['disk_bytes_per_s'], used['median'])
+    else:
+        assert found['limited_by'] == 'memory'
+        assert not [key for key, value in found.items()
+                    if re.match('target.*disk', key) and value is not None]
+
+
+def check_need(found, name, speed, per_token):
+    """What the target would take of memory, or of the disk; the share is of what limits."""
+    need = found[f'target_{name}_bytes_per_s']
+    assert abs(need / (found['target_tokens_per_s'] * per_token) - 1) < 1e-9
+    times, at_share = found[f'target_times_{name}'], found[f'target_{name}_bytes_per_s_at_share']
+    assert (times is None) == (speed is None)
+    if times:
+        assert abs(times * speed['median'] / need - 1) < 1e-9
+    assert (at_share is None) == (found['limited_by'] != name)
+    if at_share:
+        assert abs(at_share * found['share']['median'] / need - 1) < 1e-9
 
 
 def test_the_report_agrees_with_itself():
@@ -319,8 +335,12 @@ def test_the_report_of_streaming():
     check_report(found, 112)
     assert found['experts'] == 'streaming' and found['mapped_bytes_per_s'] is None
     assert found['disk_used_bytes_per_token']['median'] > 0  # not all fits
-    if found['disk_bytes_per_s']:
-        assert found['limit_tokens_per_s']['median'] <= found['memory_limit_tokens_per_s']['median']
+    if not found['disk_bytes_per_s']:
+        assert found['limited_by'] is None
+        return
+    assert found['limit_tokens_per_s']['median'] <= found['memory_limit_tokens_per_s']['median']
+    is_disk = found['target_times_disk'] > found['target_times_memory']
+    assert found['limited_by'] == ('disk' if is_disk else 'memory')
 
 
 def test_a_model_in_several_files(tmp_path):
@@ -355,6 +375,23 @@ def test_what_people_read():
     assert max(map(len, text.splitlines())) <= 120
     assert good('bench', '-m', DEMO, '--target', '2000', '-n', '4', '-r', '1').count(
         '2000 tokens/s would need 8.') == 1
+
+
+def test_what_limits_a_streaming_model():
+    """The text compares what a token takes of memory and of the disk, and divides by the share
+    what is needed of the slower one."""
+    text = good('bench', DEMO, '--target', '112', '--residency', 'stream', '--ram', 'min',
+                '-n', '16', '-r', '1')
+    assert max(map(len, text.splitlines())) <= 120
+    rows = dict(re.findall(r'^  (memory|disk) .* for a token / .* = (\S+) ms$', text, re.M))
+    share = re.findall(r'at the share reached here, \S+ GB/s from (?:the )?(\w+)\.', text)
+    if 'disk' not in rows:  # files here cannot be read directly
+        assert 'at a speed that is not known' in text and not share
+        return
+    longer = max(rows, key=lambda name: float(rows[name]))
+    assert re.search(rf'The longer one is what limits: (the )?{longer}\.', text)
+    assert share == [longer]
+    assert re.search(r'and \S+ GB/s from the disk, \S+ times what it gives', text)
 
 
 class Page(html.parser.HTMLParser):
