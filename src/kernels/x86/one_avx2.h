@@ -53,7 +53,7 @@ SL_INLINE void one_rows(const uint8_t *ret_row[4], const void *w, size_t row_byt
 SL_INLINE void one_prefetch(const uint8_t *block, size_t n_bytes)
 {
     for (size_t off = 0; off < n_bytes; off += 64)
-        _mm_prefetch((const void *)((uintptr_t)block + ONE_AHEAD_BYTES + off), _MM_HINT_T0);
+        _mm_prefetch((const void *)((uintptr_t)block + ONE_AHEAD_BYTES + off), _MM_HINT_T1);
 }
 
 /* The first n of four floats. */
