@@ -45,8 +45,9 @@ static const struct {
      "{\"prompt\":\"Hello\",\"grammar\":\"root ::= [a-z]\",\"response_fields\":[\"content\","
      "\"timings/prompt_n\"],\"n_probs\":1,\"return_tokens\":true}"},
     {"/completion", "{\"prompt\":[1,2],\"stream\":true,\"return_progress\":true}"},
-    {"/api/chat", "{\"model\":\"tiny\"," CHAT "," TOOLS ",\"format\":{\"const\":1},\"logprobs\":true,"
-                  "\"options\":{\"stop\":[\"x\"]}}"},
+    {"/api/chat",
+     "{\"model\":\"tiny\"," CHAT "," TOOLS ",\"format\":{\"const\":1},\"logprobs\":true,"
+     "\"options\":{\"stop\":[\"x\"]}}"},
     {"/api/generate", "{\"model\":\"tiny\",\"prompt\":\"Hi\",\"system\":\"S\",\"stream\":false}"},
     {"/v1/messages",
      "{\"system\":[{\"type\":\"text\",\"text\":\"S\"}],\"messages\":[{\"role\":\"user\","

@@ -212,8 +212,8 @@ static void test_recall(void **state)
 
         (void)snprintf(body, sizeof(body),
                        "{\"messages\":[{\"role\":\"user\",\"content\":\"w?\"},{\"role\":"
-                       "\"assistant\",\"content\":\"%s\",\"tool_calls\":[{\"id\":\"%s\",\"function\""
-                       ":{\"name\":\"f\",\"arguments\":\"%s\"}}]},{\"role\":\"tool\",\"content\":"
+                       "\"assistant\",\"content\":\"%s\",\"tool_calls\":[{\"id\":\"%s\","
+                       "\"function\":{\"name\":\"f\",\"arguments\":\"%s\"}}]},{\"role\":\"tool\",\"content\":"
                        "\"x\"}]}",
                        cases[i].content, cases[i].id, cases[i].arguments);
         assert_int_equal(parse(&call, "/v1/chat/completions", body, &error), 0);
