@@ -67,6 +67,14 @@ int sl_mapping_warm(struct sl_mapping *map, uint64_t off, uint64_t bytes,
                     void *arg, struct sl_diag *diag);
 
 /*
+ * Ask for huge pages: what is missing of the page cache is then read in pages of 2 MiB
+ * where the file system has them (XFS; ext4 since Linux 6.16), mapped as such, and stays
+ * so for later processes. A first pass over the weights then takes one fault for 2 MiB.
+ * What is cached already stays as it is. A hint; before sl_mapping_warm.
+ */
+void sl_mapping_set_huge(struct sl_mapping *map);
+
+/*
  * Whether the mapping will be read at far apart places: then a page that is missing does
  * not bring its neighbours into the page cache (8 MiB of them on some systems), which
  * counts as memory of ours. A hint; off at first.

@@ -3,8 +3,9 @@
  *
  * Page faults read a cold file in small pieces and one after the other, far below
  * what a disk can do. So threads take chunks of 4 MiB in order from a common counter
- * and pread them into a buffer of their own, only to have them cached; the caller's
- * thread waits, and tells its caller how far they are.
+ * and have them cached; the caller's thread waits, and tells its caller how far they are.
+ * A chunk is populated in place, which is what makes huge pages where they were asked
+ * for, and copies nothing; where that fails it is read into a buffer, which says why.
  *
  * mincore tells the truth only about files that the caller owns or may write; of
  * others it says that every page is cached. Those are read whole when warming
@@ -98,6 +99,14 @@ static void fail_warm(struct warm *warm, int r, int os_error, uint64_t off)
     atomic_store_explicit(&warm->stop, true, memory_order_relaxed);
 }
 
+/* Have [begin, end), which begins with a page, read and mapped. */
+static bool populate_chunk(const struct warm *warm, uint64_t begin, uint64_t end)
+{
+    uint8_t *p = (uint8_t *)sl_mapping_data(warm->map) + begin;
+
+    return begin == end || madvise(p, end - begin, MADV_POPULATE_READ) == 0;
+}
+
 /* Read [begin, end), at most a chunk, into buf. */
 static bool read_chunk(struct warm *warm, uint64_t begin, uint64_t end, char *buf)
 {
@@ -127,7 +136,7 @@ static bool warm_next(struct warm *warm, char *buf)
     end = warm->end - taken < CHUNK_BYTES ? warm->end : taken + CHUNK_BYTES;
     taken = end - taken;
     skip_cached(warm, &begin, &end);
-    if (!read_chunk(warm, begin, end, buf))
+    if (!populate_chunk(warm, begin, end) && !read_chunk(warm, begin, end, buf))
         return false;
     atomic_fetch_add_explicit(&warm->done_bytes, taken, memory_order_relaxed);
     return true;
@@ -305,6 +314,12 @@ static double sample_cached(const struct sl_mapping *map, uint64_t begin, uint64
         n += r == 1 || (r < 0 && errno == EOPNOTSUPP);
     }
     return (double)n / (double)n_samples;
+}
+
+void sl_mapping_set_huge(struct sl_mapping *map)
+{
+    /* where there are none everything works, with small ones */
+    (void)madvise((void *)sl_mapping_data(map), sl_mapping_bytes(map), MADV_HUGEPAGE);
 }
 
 void sl_mapping_set_random(struct sl_mapping *map, bool is_random)

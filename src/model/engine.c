@@ -392,6 +392,8 @@ static int load(struct sluice_model *m, const char *path, const struct sluice_mo
         return sl_engine_check_mappings(m, diag);
     }
     set_random(m, false);
+    for (uint32_t i = 0; i < sl_gguf_n_splits(m->gguf); i++)
+        sl_mapping_set_huge(sl_gguf_mapping(m->gguf, i));
     r = open_resident_pack(m, opts, diag);
     if (r < 0)
         goto named;
