@@ -1,6 +1,6 @@
 /*
  * A run goes on until its time is over, so that slow settings take no longer than fast ones:
- * a prompt is read in pieces of the same size, then tokens are decoded in bursts. Each run
+ * a prompt is read in pieces of the same size, then tokens are decoded one by one. Each run
  * has a session of its own, since a session is made for the workers that there are. A few
  * tokens go before the timed ones: they wake the workers and touch the memory.
  */
@@ -8,7 +8,7 @@
 
 #include <errno.h>
 
-#include "cli/benchrun.h"
+#include "base/clock.h"
 #include "cli/interrupt.h"
 #include "model/workers.h"
 
@@ -18,40 +18,62 @@
 #define PIECE_MIN 32u
 #define PIECE_MAX 512u /* as many as a step takes by default */
 #define PROMPT_MAX 2048u /* in a run */
-#define BURST 4u
 #define GEN_MAX 256u
 
-/* Do passes of so many tokens until ns or n_max is reached; tokens per second. */
-static int time_passes(struct sl_benchrun *bench, uint32_t n_prompt, uint32_t n_gen,
-                       uint32_t n_max, uint64_t ns, double *ret_rate)
+/* The ids of a run, any that spread over the vocabulary: xorshift64. */
+static int32_t random_id(struct sl_tunerun *run)
 {
-    uint64_t all_ns = 0, pass_ns = 0;
-    uint32_t n = 0;
-    int r = sl_benchrun_set_depth(bench, 0);
+    run->random ^= run->random << 13;
+    run->random ^= run->random >> 7;
+    run->random ^= run->random << 17;
+    return (int32_t)((run->random >> 32) % run->opened->info.n_vocab);
+}
 
+/* A new sequence, to which n_call tokens are appended again and again until ns or n_max is
+ * reached: tokens per second. */
+static int time_calls(struct sl_tunerun *run, uint32_t n_call, uint32_t n_max, uint64_t ns,
+                      double *ret_rate)
+{
+    struct sluice_session *session = run->opened->session;
+    int32_t ids[PIECE_MAX];
+    struct sluice_batch batch = {.n_tokens = n_call, .tokens = ids, .n_logits = 1};
+    uint64_t all_ns = 0;
+    const float *logits;
+    uint32_t n = 0;
+    int r = 0;
+
+    batch.seq = sluice_seq_new(session);
+    if (batch.seq < 0)
+        return batch.seq;
     do {
-        if (r == 0)
-            r = sl_benchrun_pass(bench, n_prompt, n_gen, &pass_ns);
+        uint64_t start;
+
+        for (uint32_t i = 0; i < n_call; i++)
+            ids[i] = random_id(run);
+        start = sl_clock_ns();
+        r = sluice_decode(session, &batch, 1, &logits);
+        all_ns += sl_clock_ns() - start;
+        n += n_call;
         if (r == 0 && sl_interrupt_is_set())
             r = -ECANCELED;
-        all_ns += pass_ns;
-        n += n_prompt + n_gen;
-    } while (r == 0 && all_ns < ns && n + n_prompt + n_gen <= n_max);
+    } while (r == 0 && all_ns < ns && n + n_call <= n_max);
+    (void)sluice_seq_free(session, batch.seq); /* ours: cannot fail */
     *ret_rate = 1e9 * n / (double)(all_ns ? all_ns : 1);
     return r;
 }
 
-static int time_both(struct sl_tunerun *run, struct sl_benchrun *bench, double *ret_rates)
+static int time_both(struct sl_tunerun *run, double *ret_rates)
 {
     double ignored;
-    int r = time_passes(bench, FIRST_TOKENS, FIRST_TOKENS, 2 * FIRST_TOKENS, 0, &ignored);
+    int r = time_calls(run, FIRST_TOKENS, FIRST_TOKENS, 0, &ignored);
 
     if (r == 0)
-        r = time_passes(bench, run->n_prompt, 0, run->n_ctx, run->ns / 2,
-                        &ret_rates[SL_TUNE_PREFILL]);
+        r = time_calls(run, 1, FIRST_TOKENS, UINT64_MAX, &ignored);
     if (r == 0)
-        r = time_passes(bench, 0, BURST, run->n_ctx < GEN_MAX ? run->n_ctx : GEN_MAX,
-                        run->ns / 2, &ret_rates[SL_TUNE_DECODE]);
+        r = time_calls(run, run->n_prompt, run->n_ctx, run->ns / 2, &ret_rates[SL_TUNE_PREFILL]);
+    if (r == 0)
+        r = time_calls(run, 1, run->n_ctx < GEN_MAX ? run->n_ctx : GEN_MAX, run->ns / 2,
+                       &ret_rates[SL_TUNE_DECODE]);
     return r;
 }
 
@@ -59,26 +81,16 @@ static int run_once(struct sl_tunerun *run, double *ret_rates)
 {
     const struct sluice_session_opts opts = {.n_ctx = run->n_ctx, .n_seq_max = 1, .n_logits = 1};
     struct sl_opened *opened = run->opened;
-    struct sl_benchrun bench = {.n_batch = 0};
     int r = sluice_session_new(&opened->session, opened->model, &opts,
                                (struct sluice_error *)&run->error);
 
     if (r < 0)
         return r;
-    r = sl_benchrun_init(&bench, opened, PIECE_MAX);
-    if (r == 0) {
-        if (run->random)
-            bench.random = run->random;
-        sl_interrupt_set_session(opened->session);
-        r = time_both(run, &bench, ret_rates);
-        sl_interrupt_set_session(NULL);
-        run->random = bench.random;
-        if (r < 0)
-            (void)sl_diag_set(&run->error, r, "%s", sluice_session_error(opened->session));
-    } else {
-        (void)sl_diag_set(&run->error, r, "not enough memory");
-    }
-    sl_benchrun_done(&bench);
+    sl_interrupt_set_session(opened->session);
+    r = time_both(run, ret_rates);
+    sl_interrupt_set_session(NULL);
+    if (r < 0)
+        (void)sl_diag_set(&run->error, r, "%s", sluice_session_error(opened->session));
     sluice_session_free(opened->session);
     opened->session = NULL;
     return r;
@@ -94,6 +106,7 @@ int sl_tunerun_size(struct sl_tunerun *run, uint64_t ns)
     double rates[SL_TUNE_PURPOSES] = {0}, tokens;
     int r;
 
+    run->random = 0x9E3779B97F4A7C15u;
     run->n_ctx = least(PROMPT_MAX, run->opened->info.n_ctx_train);
     run->ns = 0; /* one pass of each */
     run->n_prompt = least(FIRST_PROMPT, run->n_ctx);

@@ -48,8 +48,19 @@ def info(env, *args):
     return json.loads(good('info', DEMO, '--json', *args, env=env))
 
 
-def tune(env, *args, model=DEMO, seconds=6):
-    return json.loads(good('tune', model, '--json', '--seconds', seconds, *args, env=env))
+def run_tune(env, *args):
+    """With more time where others take the CPUs."""
+    for seconds in (5, 20, 60):
+        done = sluice('tune', '--seconds', seconds, *args, env=env, timeout=250)
+        if b'are too short' not in done.stderr:
+            break
+    return done
+
+
+def tune(env, *args, model=DEMO):
+    done = run_tune(env, model, '--json', *args)
+    assert done.returncode == 0, (done.args, done.stderr)
+    return json.loads(done.stdout)
 
 
 def change(path, **members):
@@ -186,7 +197,7 @@ def test_what_was_found_is_used(env, found):
 
 
 def test_the_numbers_fit_together(env):
-    found = tune(env, '--for', 'prefill', model=shared('models', 'tiny-q4_k_m.gguf'), seconds=6)
+    found = tune(env, '--for', 'prefill', model=shared('models', 'tiny-q4_k_m.gguf'))
     assert found['for'] == 'prefill' and found['prompt_tokens'] >= 32
     first = found['settings'][0]
     assert first['name'].startswith('one on each') or 'quota' in first['name']
@@ -196,7 +207,8 @@ def test_the_numbers_fit_together(env):
         assert setting['rounds'] >= (2 if setting['given_up'] else 3)
         for key in ('decode_tokens_per_s', 'prefill_tokens_per_s'):
             assert 0 < setting[key]['low'] <= setting[key]['median'] <= setting[key]['high']
-    fastest = max(s['prefill_tokens_per_s']['median'] for s in found['settings'])
+    fastest = max(s['prefill_tokens_per_s']['median'] for s in found['settings']
+                  if not s['given_up'])
     best = found['settings'][found['best']]
     assert best['prefill_tokens_per_s']['median'] >= 0.97 * fastest
     with open(found['kept_in'], encoding='utf-8') as file:
@@ -227,15 +239,15 @@ def test_another_set_of_cpus_has_its_own(env):
 
 
 def test_text(env):
-    text = good('tune', DEMO, '--seconds', '6', env=env)
+    text = run_tune(env, DEMO).stdout.decode()
     assert re.search(r'^\* \S', text, re.M) and 'Best for decode: ' in text
     assert text.splitlines()[-1] == f'Kept in {kept(env)[0]}'
-    assert re.search(r'^[ *] one worker +1 +\d+\.\d \[\d+\.\d \.\. \d+\.\d\]', text, re.M), text
+    assert re.search(r'^[ *] \S.* +\d+ +\d+\.\d \[\d+\.\d \.\. \d+\.\d\]', text, re.M), text
     assert max(len(line) for line in text.splitlines()[1:-1]) <= 120
 
 
 def test_streaming_can_be_tuned(env):
-    found = tune(env, '--residency', 'stream', '--ram', 'min', seconds=8)
+    found = tune(env, '--residency', 'stream', '--ram', 'min')
     assert found['experts'] == 'streaming'
     assert info(env, '--residency', 'stream')['threads_why'].startswith('tuned')
 
@@ -304,12 +316,11 @@ def test_damage_is_ignored_and_mended(env, found):
 def test_without_a_place_it_is_measured_but_not_kept(tmp_path):
     blocked = tmp_path / 'file'
     blocked.write_text('')
-    done = sluice('tune', DEMO, '--json', '--seconds', '6',
-                  env={**ENV, 'XDG_STATE_HOME': str(blocked)})
+    done = run_tune({**ENV, 'XDG_STATE_HOME': str(blocked)}, DEMO, '--json')
     assert done.returncode == 1 and b'cannot write' in done.stderr
     assert json.loads(done.stdout)['kept_in'] is None
     env = {key: value for key, value in ENV.items() if key not in ('XDG_STATE_HOME', 'HOME')}
-    done = sluice('tune', DEMO, '--json', '--seconds', '6', env=env)
+    done = run_tune(env, DEMO, '--json')
     assert done.returncode == 1 and b'XDG_STATE_HOME' in done.stderr
     assert sluice('info', DEMO, env=env).stderr == b''
 
@@ -350,8 +361,8 @@ def test_ctrl_c_ends_it_and_keeps_nothing(env):
     with subprocess.Popen(command('tune', DEMO, '--seconds', '60'), stdout=subprocess.PIPE,
                           stderr=other, stdin=subprocess.DEVNULL, env=env) as process:
         os.close(other)
-        text = read_until(main, b' of 60 s, one worker', 30)
-        assert b'tuning [' in text and b' of 60 s, one worker' in text, text
+        text = b''.join(read_until(main, b' of 60 s, ', 30) for _ in range(3))
+        assert text.count(b'tuning [') >= 3 and text.count(b' of 60 s, ') >= 3, text
         process.send_signal(signal.SIGINT)
         text = read_until(main, b'nothing', 2)
         assert process.wait(timeout=20) == 130
