@@ -213,8 +213,8 @@ static void test_recall(void **state)
         (void)snprintf(body, sizeof(body),
                        "{\"messages\":[{\"role\":\"user\",\"content\":\"w?\"},{\"role\":"
                        "\"assistant\",\"content\":\"%s\",\"tool_calls\":[{\"id\":\"%s\","
-                       "\"function\":{\"name\":\"f\",\"arguments\":\"%s\"}}]},{\"role\":\"tool\",\"content\":"
-                       "\"x\"}]}",
+                       "\"function\":{\"name\":\"f\",\"arguments\":\"%s\"}}]},{\"role\":"
+                       "\"tool\",\"content\":\"x\"}]}",
                        cases[i].content, cases[i].id, cases[i].arguments);
         assert_int_equal(parse(&call, "/v1/chat/completions", body, &error), 0);
         assert_int_equal(sl_genchat_render(&call->gen, cases[i].env, &apiworld_text, &recall,
