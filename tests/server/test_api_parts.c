@@ -259,6 +259,9 @@ static void test_hostile(void **state)
          ",{\"function\":{\"name\":\"f\"}}", 1024, "]},{\"role\":\"user\",\"content\":\"\"}]}",
          "more than 1024 calls"},
         {"{" USER ",\"tools\":[{\"function\":{\"name\":\"", "n", 257, "\"}}]}", "1 to 256 bytes"},
+        {"{" USER ",\"tool_choice\":\"required\",\"tools\":[{\"function\":{\"name\":\"f\","
+         "\"parameters\":{\"properties\":{\"a\":{\"enum\":[0",
+         ",0", 20000, "]}}}}}]}", "too large together"},
         {"{" USER ",\"temperature\":1", "0", 400, "}", "0 to 1e+06 expected"},
         {"{" USER ",\"seed\":1", "0", 40, "}", "seed: an integer of up to 63 bits"},
         {"{" USER ",\"chat_template_kwargs\":", "[", 100, "", "JSON, line 1"},
