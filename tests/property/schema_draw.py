@@ -2,9 +2,6 @@
 
 Used by test_schema.py. The values are made from the schema's keywords.
 """
-import decimal
-import json
-
 PATTERNS = {
     '^[a-z]+$': ['a', 'xyz'],
     '^[A-Z]{2}-[0-9]{3,5}$': ['AB-123', 'XY-00000'],
@@ -52,26 +49,6 @@ KEYS = ['name', 'id', 'a', 'b', 'ab', 'abc', 'type', 'kind', 'größe', 'x y', '
 STRINGS = ['', 'a', 'xyz', 'é', '"', '\\', '\n', '\x01', '😀', 'true', '1', 'a/b', '\x7f', '日本',
            'ab']
 FOREIGN = ['not', 'zzz', 'nam', 'namex', 'ß', 'idd', '-', '0', 'q"', 'b\\', 'n\tl', '\x01', '\\u00']
-
-
-def dumps(value, style, depth=0):
-    """JSON as the grammars write it: json.dumps with numbers in plain digits."""
-    comma, colon, indent = style
-    if isinstance(value, (dict, list)):
-        if isinstance(value, dict):
-            items = [json.dumps(k, ensure_ascii=False) + colon + dumps(v, style, depth + 1)
-                     for k, v in value.items()]
-        else:
-            items = [dumps(v, style, depth + 1) for v in value]
-        before = '\n' + ' ' * indent * (depth + 1) if indent and items else ''
-        after = '\n' + ' ' * indent * depth if indent and items else ''
-        inner = (comma + before).join(items)
-        opening, closing = '{}' if isinstance(value, dict) else '[]'
-        return opening + before + inner + after + closing
-    if isinstance(value, float) and abs(value) < 1e20:  # exact where repr() rounds to tens
-        exact = decimal.Decimal(value if abs(value) > 1e15 else repr(value))
-        return format(exact, 'f')
-    return json.dumps(value, ensure_ascii=False)
 
 
 def any_value(rng, depth):
@@ -326,14 +303,19 @@ class Drawer:
 
     @staticmethod
     def is_reached(schema, node):
-        """Whether node is in the schema, and not replaced by a definition's copy."""
-        stack = [schema]
+        """Whether node is in the schema, and not only in a definition that nothing uses."""
+        stack, used = [schema], set()
         while stack:
             item = stack.pop()
             if item is node:
                 return True
-            if isinstance(item, (dict, list)):
-                stack.extend(item.values() if isinstance(item, dict) else item)
+            if isinstance(item, dict):
+                stack.extend(value for word, value in item.items() if word != '$defs')
+                if '$ref' in item and item['$ref'] not in used:
+                    used.add(item['$ref'])
+                    stack.append(schema['$defs'][item['$ref'].split('/')[-1]])
+            elif isinstance(item, list):
+                stack.extend(item)
         return False
 
 

@@ -1,10 +1,12 @@
 """What src/text/schema.h promises about the grammars of schemas, written apart from them.
 
 meant() states in a schema what a grammar leaves out of the valid values; Order puts the
-members of a value where the grammar has them. Used by test_schema.py, with
-python3-jsonschema to say what is valid.
+members of a value where the grammar has them, dumps() writes it. Used by test_schema.py,
+with python3-jsonschema to say what is valid.
 """
+import decimal
 import functools
+import json
 import re
 
 import jsonschema
@@ -167,3 +169,23 @@ def member_schema(part, name):
     matching = [schema for pattern, schema in part.get('patternProperties', {}).items()
                 if re.search(pattern, name)]
     return matching or [part.get('additionalProperties', True)]
+
+
+def dumps(value, style, depth=0):
+    """JSON as the grammars write it: json.dumps with numbers in plain digits."""
+    comma, colon, indent = style
+    if isinstance(value, (dict, list)):
+        if isinstance(value, dict):
+            items = [json.dumps(k, ensure_ascii=False) + colon + dumps(v, style, depth + 1)
+                     for k, v in value.items()]
+        else:
+            items = [dumps(v, style, depth + 1) for v in value]
+        before = '\n' + ' ' * indent * (depth + 1) if indent and items else ''
+        after = '\n' + ' ' * indent * depth if indent and items else ''
+        inner = (comma + before).join(items)
+        opening, closing = '{}' if isinstance(value, dict) else '[]'
+        return opening + before + inner + after + closing
+    if isinstance(value, float) and abs(value) < 1e20:  # exact where repr() rounds to tens
+        exact = decimal.Decimal(value if abs(value) > 1e15 else repr(value))
+        return format(exact, 'f')
+    return json.dumps(value, ensure_ascii=False)

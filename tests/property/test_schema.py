@@ -86,7 +86,7 @@ class Case:
 def write(value, rng):
     """The value in one of the layouts that a grammar allows."""
     style = rng.randrange(3)
-    return schema_draw.dumps(value, [(',', ':', None), (', ', ': ', None), (',', ': ', 2)][style])
+    return schema_rules.dumps(value, [(',', ':', None), (', ', ': ', None), (',', ': ', 2)][style])
 
 
 def test_random_schemas():
