@@ -192,7 +192,7 @@ static int run_opened(struct table *t, const struct setting *setting, size_t n_r
 
     if (sl_benchrun_init(&t->run, &t->opened, setting->n_batch) < 0)
         return sl_report_error("not enough memory");
-    if (n_read && sl_readspeed_init(&t->reads, t->opened.model, n_read) < 0)
+    if (n_read && sl_readspeed_init_model(&t->reads, t->opened.model, n_read) < 0)
         return sl_report_error("not enough memory to measure memory with");
     set_row(t, setting);
     sl_interrupt_set_session(t->opened.session);

@@ -266,7 +266,7 @@ static int run_opened(struct measure *m, size_t n_read, struct sl_outfile *html)
     if (r < 0)
         return sl_report_error("not enough memory");
     set_model(m);
-    r = sl_readspeed_init(&m->reads, m->opened.model, n_read);
+    r = sl_readspeed_init_model(&m->reads, m->opened.model, n_read);
     m->t.read_bytes = m->reads.bytes;
     if (r < 0)
         code = sl_report_error("not enough memory to measure memory with");

@@ -13,12 +13,12 @@
 #include "base/clock.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
+#include "cli/machine.h"
 #include "cli/options.h"
 #include "cli/outfile.h"
 #include "cli/packreport.h"
 #include "cli/progress.h"
 #include "cli/report.h"
-#include "experts/placement.h"
 #include "loader/packwrite.h"
 
 enum {
@@ -94,25 +94,6 @@ static const struct argp argp = {
            "all of it and is laid out for streaming from disk. OUT.slpack appears when it is "
            "complete; until then nothing of that name is touched.",
 };
-
-static int open_pool(struct packing *p, struct sl_diag *diag)
-{
-    struct sl_topology *topology = NULL;
-    struct sl_placement plan;
-    struct sl_pool_opts opts;
-    int r = sl_topology_open(&topology, diag);
-
-    if (r < 0)
-        return r;
-    r = sl_placement_plan(&plan, topology, p->args->n_threads, diag);
-    sl_topology_close(topology);
-    if (r < 0)
-        return r;
-    opts = (struct sl_pool_opts){.n_workers = plan.n_threads, .cpus = plan.cpus};
-    r = sl_pool_new(&p->pool, &opts);
-    sl_placement_done(&plan);
-    return r < 0 ? sl_diag_set(diag, r, "could not start threads: %s", sl_err_text(r)) : 0;
-}
 
 static int open_source(struct packing *p, struct sl_diag *diag)
 {
@@ -221,7 +202,7 @@ static int run(struct packing *p, struct sl_diag *diag)
         return sl_diag_set(diag, r, "cannot install the SIGBUS handler: %s", strerror(-r));
     r = open_source(p, diag);
     if (r == 0)
-        r = open_pool(p, diag);
+        r = sl_machine_new_pool(&p->pool, p->args->n_threads, diag);
     if (r == 0)
         r = sl_outfile_open(&p->out, p->args->out, diag);
     if (r == 0)

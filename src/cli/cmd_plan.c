@@ -481,13 +481,13 @@ static void write_forecast(struct sl_jsonwriter *w, const struct sl_forecast *f)
     sl_jsonwriter_member_u64(w, "ram_bytes", p->ram_bytes);
     sl_jsonwriter_member_u64(w, "pinned_bytes", p->is_streaming ? p->shared_bytes : 0);
     sl_jsonwriter_member_u64(w, "resident_weight_bytes",
-              p->is_streaming ? p->shared_bytes : p->shared_bytes + p->expert_bytes);
+                             p->is_streaming ? p->shared_bytes : p->shared_bytes + p->expert_bytes);
     sl_jsonwriter_member_u64(w, "kv_bytes", p->kv_bytes);
     sl_jsonwriter_member_u64(w, "scratch_bytes", p->scratch_bytes);
     sl_jsonwriter_member_u64(w, "overhead_bytes", p->overhead_bytes);
     sl_jsonwriter_member_u64(w, "cache_bytes", p->cache_bytes);
     sl_jsonwriter_member_u64(w, "streamed_bytes",
-              (uint64_t)((1.0 - f->hit_share) * (double)p->expert_bytes));
+                             (uint64_t)((1.0 - f->hit_share) * (double)p->expert_bytes));
     sl_jsonwriter_member_u64(w, "ctx", p->session.n_ctx);
     sl_jsonwriter_member_u64(w, "chunk", p->session.n_chunk);
     sl_jsonwriter_member_f64(w, "hit_share", f->hit_share);

@@ -11,19 +11,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/json.h"
 #include "base/jsonwriter.h"
 #include "base/memory.h"
 #include "base/pool.h"
 #include "cli/infile.h"
 #include "cli/outfile.h"
+#include "cli/readspeed.h"
 #include "cli/spread.h"
 #include "cli/statedir.h"
 #include "cli/units.h"
@@ -40,100 +39,26 @@
 #define N_PASSES 7
 #define AGE_MAX_SECONDS (30 * 24 * 3600)
 
-struct share {
-    uint64_t sum;
-    char apart[120]; /* threads write to lines of their own */
-};
-
-struct memory_test {
-    struct sl_pool *pool;
-    uint64_t *words;
-    size_t n_words;
-    struct share shares[SL_POOL_WORKERS_MAX];
-    double rates[N_PASSES];
-};
-
-static void read_share(struct memory_test *t, uint32_t worker, uint32_t n_workers)
-{
-    uint64_t begin, end, sum[8] = {0};
-
-    sl_pool_share(t->n_words, 8, worker, n_workers, &begin, &end);
-    for (size_t i = begin; i + 8 <= end; i += 8)
-        for (size_t lane = 0; lane < 8; lane++)
-            sum[lane] += t->words[i + lane];
-    for (size_t lane = 0; lane < 8; lane++)
-        t->shares[worker].sum += sum[lane];
-}
-
-static void run_memory_test(void *arg, uint32_t worker, uint32_t n_workers)
-{
-    struct memory_test *t = arg;
-    uint64_t begin, end;
-
-    sl_pool_share(t->n_words, 512, worker, n_workers, &begin, &end);
-    memset(t->words + begin, 1, (end - begin) * sizeof(*t->words));
-    for (int i = 0; i < N_PASSES; i++) {
-        uint64_t start;
-
-        sl_pool_barrier(t->pool);
-        start = sl_clock_ns();
-        read_share(t, worker, n_workers);
-        sl_pool_barrier(t->pool);
-        if (worker == 0)
-            t->rates[i] = (double)(t->n_words * sizeof(*t->words)) /
-                          ((double)(sl_clock_ns() - start) * 1e-9);
-    }
-}
-
-static int new_pool(struct sl_pool **ret_pool, uint32_t n_threads)
-{
-    struct sl_placement plan = {0};
-    struct sl_topology *topo;
-    int r = sl_topology_open(&topo, NULL);
-
-    if (r < 0)
-        return r;
-    r = sl_placement_plan(&plan, topo, n_threads, NULL);
-    if (r == 0)
-        r = sl_pool_new(ret_pool, &(struct sl_pool_opts){.n_workers = plan.n_threads,
-                                                         .cpus = plan.cpus});
-    sl_placement_done(&plan);
-    sl_topology_close(topo);
-    return r;
-}
-
 /* The median of several passes. */
 static int measure_memory(struct sl_machine *m, uint32_t n_threads)
 {
-    struct memory_test *t = calloc(1, sizeof(*t));
     uint64_t available = sl_memory_available("");
     size_t n_bytes = available / 4 < MEMORY_BYTES ? available / 4 / MIB * MIB : MEMORY_BYTES;
-    void *words;
-    int r;
+    struct sl_readspeed reads = {.bytes = 0};
+    struct sl_pool *pool = NULL;
+    double rates[N_PASSES];
+    int r = n_bytes ? sl_machine_new_pool(&pool, n_threads, NULL) : -ENOMEM;
 
-    if (!t || n_bytes == 0) {
-        free(t);
-        return -ENOMEM;
+    if (r == 0)
+        r = sl_readspeed_init(&reads, pool, n_bytes);
+    if (r == 0) {
+        for (int i = 0; i < N_PASSES; i++)
+            rates[i] = sl_readspeed_huge(&reads);
+        m->memory_bytes_per_s = sl_spread_of(rates, N_PASSES).median;
+        m->memory_threads = sl_pool_n_workers(pool);
     }
-    r = new_pool(&t->pool, n_threads);
-    if (r < 0) {
-        free(t);
-        return r;
-    }
-    words = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (words == MAP_FAILED) {
-        r = -ENOMEM;
-    } else {
-        (void)madvise(words, n_bytes, MADV_HUGEPAGE); /* advice only */
-        t->words = words;
-        t->n_words = n_bytes / sizeof(*t->words);
-        sl_pool_run(t->pool, run_memory_test, t);
-        m->memory_bytes_per_s = sl_spread_of(t->rates, N_PASSES).median;
-        m->memory_threads = sl_pool_n_workers(t->pool);
-        (void)munmap(words, n_bytes);
-    }
-    sl_pool_free(t->pool);
-    free(t);
+    sl_readspeed_done(&reads);
+    sl_pool_free(pool);
     return r;
 }
 
@@ -299,6 +224,24 @@ done:
     if (fd >= 0)
         close(fd);
     return r;
+}
+
+int sl_machine_new_pool(struct sl_pool **ret_pool, uint32_t n_threads, struct sl_diag *diag)
+{
+    struct sl_placement plan = {0};
+    struct sl_topology *topo;
+    int r = sl_topology_open(&topo, diag);
+
+    if (r < 0)
+        return r;
+    r = sl_placement_plan(&plan, topo, n_threads, diag);
+    sl_topology_close(topo);
+    if (r < 0)
+        return r;
+    r = sl_pool_new(ret_pool, &(struct sl_pool_opts){.n_workers = plan.n_threads,
+                                                     .cpus = plan.cpus});
+    sl_placement_done(&plan);
+    return r < 0 ? sl_diag_set(diag, r, "could not start threads: %s", sl_err_text(r)) : 0;
 }
 
 double sl_machine_disk(const char *path)

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/pool.h"
 #include "cli/units.h"
 
 struct sl_machine {
@@ -33,6 +34,10 @@ enum sl_machine_mode {
  */
 int sl_machine_get(struct sl_machine *ret, const char *path, uint32_t n_threads,
                    enum sl_machine_mode mode, struct sl_diag *diag);
+
+/* Threads where sluice puts them, n_threads of them, 0: as many as it takes by default. The
+ * errors of sl_topology_open, sl_placement_plan and sl_pool_new. */
+int sl_machine_new_pool(struct sl_pool **ret_pool, uint32_t n_threads, struct sl_diag *diag);
 
 /* The kept speed of the disk under a file, bytes per second; 0: not known. */
 double sl_machine_disk(const char *path);

@@ -1,7 +1,8 @@
 /*
- * Each thread reads its own contiguous share. Little is read several times over, because a
- * pass must be long beside the meeting of the threads. Sums are kept, or the compiler would
- * leave the loop out.
+ * Each thread reads its own contiguous share. Time runs from when all of them are there, so
+ * that one that starts late on a busy machine does not count; little is read several times
+ * over, because a pass must be long beside their meeting at its end. Sums are kept, or the
+ * compiler would leave the loop out.
  */
 #include "cli/readspeed.h"
 
@@ -31,6 +32,8 @@ struct pass {
     size_t n_words;
     size_t n_times;
     struct share *shares;
+    struct sl_pool *pool;
+    uint64_t ns; /* set by worker 0 */
 };
 
 size_t sl_readspeed_bytes(uint64_t *ram_bytes)
@@ -56,16 +59,21 @@ void sl_readspeed_explain(size_t bytes, uint64_t ram_bytes)
 
 static void read_pass(void *arg, uint32_t worker, uint32_t n_workers)
 {
-    const struct pass *pass = arg;
-    uint64_t begin, end, sum[8] = {0};
+    struct pass *pass = arg;
+    uint64_t begin, end, began, sum[8] = {0};
 
     sl_pool_share(pass->n_words, 8, worker, n_workers, &begin, &end);
+    sl_pool_barrier(pass->pool);
+    began = sl_clock_ns();
     for (size_t time = 0; time < pass->n_times; time++)
         for (size_t i = begin; i + 8 <= end; i += 8)
             for (size_t lane = 0; lane < 8; lane++)
                 sum[lane] += pass->words[i + lane] ^ time;
     for (size_t lane = 0; lane < 8; lane++)
         pass->shares[worker].sum += sum[lane];
+    sl_pool_barrier(pass->pool);
+    if (worker == 0)
+        pass->ns = sl_clock_ns() - began;
 }
 
 static void fill(void *arg, uint32_t worker, uint32_t n_workers)
@@ -80,12 +88,11 @@ static void fill(void *arg, uint32_t worker, uint32_t n_workers)
 static double rate(struct sl_readspeed *rs, const uint64_t *words, size_t bytes, size_t n_times)
 {
     struct pass pass = {.words = words, .n_words = bytes / sizeof(*words) / 8 * 8,
-                        .n_times = n_times, .shares = rs->shares};
-    uint64_t began = sl_clock_ns();
+                        .n_times = n_times, .shares = rs->shares, .pool = rs->pool};
 
     sl_pool_run(rs->pool, read_pass, &pass);
     return (double)pass.n_words * sizeof(*words) * (double)pass.n_times /
-           ((double)(sl_clock_ns() - began) * 1e-9);
+           ((double)pass.ns * 1e-9);
 }
 
 static size_t times(size_t bytes)
@@ -106,14 +113,11 @@ struct sl_mapping *sl_readspeed_file(const struct sluice_model *model)
     return largest;
 }
 
-int sl_readspeed_init(struct sl_readspeed *rs, const struct sluice_model *model, size_t bytes)
+int sl_readspeed_init(struct sl_readspeed *rs, struct sl_pool *pool, size_t bytes)
 {
-    const struct sl_mapping *map = sl_readspeed_file(model);
     void *huge;
 
-    if (model->weight_bytes < bytes)
-        bytes = model->weight_bytes < MIB ? MIB : (size_t)model->weight_bytes / MIB * MIB;
-    *rs = (struct sl_readspeed){.pool = model->pool, .gguf = model->gguf, .bytes = bytes};
+    *rs = (struct sl_readspeed){.pool = pool, .bytes = bytes};
     rs->shares = calloc(sl_pool_n_workers(rs->pool), sizeof(struct share));
     if (!rs->shares)
         return -ENOMEM;
@@ -125,6 +129,20 @@ int sl_readspeed_init(struct sl_readspeed *rs, const struct sluice_model *model,
     (void)madvise(huge, bytes, MADV_HUGEPAGE); /* advice only */
     rs->huge = huge;
     sl_pool_run(rs->pool, fill, rs);
+    return 0;
+}
+
+int sl_readspeed_init_model(struct sl_readspeed *rs, const struct sluice_model *model, size_t bytes)
+{
+    const struct sl_mapping *map = sl_readspeed_file(model);
+    int r;
+
+    if (model->weight_bytes < bytes)
+        bytes = model->weight_bytes < MIB ? MIB : (size_t)model->weight_bytes / MIB * MIB;
+    r = sl_readspeed_init(rs, model->pool, bytes);
+    if (r < 0)
+        return r;
+    rs->gguf = model->gguf;
     if (!model->is_streaming && map) {
         rs->mapped = (const uint64_t *)(const void *)sl_mapping_data(map); /* page aligned */
         rs->mapped_bytes = sl_mapping_bytes(map);

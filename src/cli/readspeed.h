@@ -1,7 +1,7 @@
 /*
- * How fast a model's own worker threads read memory: a plain loop over its largest file's
- * mapping, and over huge pages. Decoding reads weights, so this is what bounds it. Main thread,
- * between steps.
+ * How fast worker threads read memory: a plain loop over huge pages and, with a model's own
+ * threads, over its largest file's mapping. Decoding reads weights, so this is what bounds
+ * it. Main thread, between steps.
  */
 #pragma once
 
@@ -12,8 +12,8 @@
 #include "sluice.h"
 
 struct sl_readspeed {
-    struct sl_pool *pool;   /* the model's; borrowed, as gguf */
-    const struct sl_gguf *gguf;
+    struct sl_pool *pool;   /* borrowed, as gguf */
+    const struct sl_gguf *gguf; /* NULL: no model */
     const uint64_t *mapped; /* NULL: experts are not used in the mapping */
     uint64_t mapped_bytes;
     uint64_t *huge; /* owned */
@@ -34,8 +34,13 @@ void sl_readspeed_explain(size_t bytes, uint64_t ram_bytes);
 /* The largest of a model's files: the first may hold no weights. Borrowed. */
 struct sl_mapping *sl_readspeed_file(const struct sluice_model *model);
 
-/* Takes bytes of memory, but no more than the model has weights. -ENOMEM. model is borrowed. */
-int sl_readspeed_init(struct sl_readspeed *rs, const struct sluice_model *model, size_t bytes);
+/* Takes bytes of memory, at least a MiB, as huge pages if the system gives them; there is no
+ * mapping. -ENOMEM. pool is borrowed. */
+int sl_readspeed_init(struct sl_readspeed *rs, struct sl_pool *pool, size_t bytes);
+
+/* With a model's threads and its mapping, and no more bytes than it has weights. */
+int sl_readspeed_init_model(struct sl_readspeed *rs, const struct sluice_model *model,
+                            size_t bytes);
 void sl_readspeed_done(struct sl_readspeed *rs); /* all zeroes are allowed */
 
 /* Touch all of the mappings, so that neither the loop nor decoding meets a page for the first
