@@ -84,6 +84,7 @@ static void attend_block(const struct attention *a, uint32_t layer, uint32_t cop
                          uint32_t g)
 {
     size_t i_block = (((size_t)copy * a->n_blocks + b) * N_LAYERS + layer) * N_HEADS_KV + g;
+    size_t i_next = b + 1 < a->n_blocks ? i_block + (size_t)N_LAYERS * N_HEADS_KV : i_block;
     uint16_t valid = (uint16_t)(b + 1 == a->n_blocks ? a->last_valid : SL_KV_BLOCK_TOK);
     const uint16_t n_valid[GROUP] = { valid, valid, valid, valid };
     const float *q[GROUP];
@@ -96,6 +97,7 @@ static void attend_block(const struct attention *a, uint32_t layer, uint32_t cop
         .q = q,
         .n_valid = n_valid,
         .kv = a->kv + i_block * a->kv_bytes,
+        .kv_next = a->kv + i_next * a->kv_bytes,
         .m = m,
         .l = l,
         .acc = acc,

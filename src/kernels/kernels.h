@@ -124,6 +124,7 @@ struct sl_attend {
     const float *const *q;   /* n_queries pointers to head_dim floats */
     const uint16_t *n_valid; /* visible positions of the block for each query, 1..256 */
     const void *kv;          /* sl_kernels_kv_bytes bytes, aligned to 64 */
+    const void *kv_next;     /* as kv: what will be wanted next, to be fetched; or NULL */
     float *m, *l, *acc;      /* outputs, acc [n_queries][head_dim] */
 };
 

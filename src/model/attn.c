@@ -95,10 +95,11 @@ static void prepare(struct sl_worker *w, const struct shape *sh)
     }
 }
 
-/* One kernel call: queries [first, first + n) of the scratch against one block. */
+/* One kernel call: queries [first, first + n) of the scratch against one block; then comes
+ * kv_next, or NULL. */
 static void attend_block(const struct sl_step *s, const struct shape *sh, const struct scratch *sc,
-                         const void *kv, uint32_t first, uint32_t n, float *m, float *l,
-                         float *acc)
+                         const void *kv, const void *kv_next, uint32_t first, uint32_t n,
+                         float *m, float *l, float *acc)
 {
     const struct sl_attend call = {
         .kv_type = s->timeline->opts.kv_type,
@@ -108,6 +109,7 @@ static void attend_block(const struct sl_step *s, const struct shape *sh, const 
         .q = sc->q + first,
         .n_valid = sc->n_valid + first,
         .kv = kv,
+        .kv_next = kv_next ? kv_next : kv,
         .m = m,
         .l = l,
         .acc = acc,
@@ -128,6 +130,9 @@ static void attend_queries(struct sl_worker *w, const struct shape *sh, const st
 
     for (uint32_t b = 0; b < n_blocks_at(last_pos); b++) {
         const void *kv = sl_timeline_kv(s->timeline, run->seq, sh->layer, g, b);
+        const void *kv_next = b + 1 < n_blocks_at(last_pos)
+                                  ? sl_timeline_kv(s->timeline, run->seq, sh->layer, g, b + 1)
+                                  : NULL;
         uint32_t first = n; /* tokens ascend, so those that see the block are the last ones */
 
         for (uint32_t i = n; i-- > 0;) {
@@ -140,10 +145,11 @@ static void attend_queries(struct sl_worker *w, const struct shape *sh, const st
                 first = i;
         }
         if (b == 0) { /* every query sees block 0 */
-            attend_block(s, sh, &sc, kv, 0, n, sc.m, sc.l, sc.acc);
+            attend_block(s, sh, &sc, kv, kv_next, 0, n, sc.m, sc.l, sc.acc);
             continue;
         }
-        attend_block(s, sh, &sc, kv, first, n - first, sc.part_m, sc.part_l, sc.part_acc);
+        attend_block(s, sh, &sc, kv, kv_next, first, n - first, sc.part_m, sc.part_l,
+                     sc.part_acc);
         for (uint32_t i = first; i < n; i++)
             s->kernels->attend_merge(&sc.m[i], &sc.l[i], sc.acc + i * d, sc.part_m[i - first],
                                      sc.part_l[i - first], sc.part_acc + (i - first) * d, d);
@@ -219,7 +225,7 @@ static void attend_by_blocks(struct sl_worker *w, const struct shape *sh)
                 sc.q[i] = s->mix + (size_t)t * sh->mix_width + (g * sh->group + i) * d;
                 sc.n_valid[i] = (uint16_t)visible(s->pos[t], b);
             }
-            attend_block(s, sh, &sc, kv, 0, sh->group, sc.m, sc.l, sc.acc);
+            attend_block(s, sh, &sc, kv, NULL, 0, sh->group, sc.m, sc.l, sc.acc);
             for (uint32_t i = 0; i < sh->group; i++) {
                 float *part = part_at(s, sh, first_block, n_blocks, g * sh->group + i, b);
 
