@@ -26,7 +26,12 @@
 
 static uint64_t add_up(__m512i v)
 {
-    return (uint64_t)_mm512_reduce_add_epi64(v);
+    uint64_t words[8], sum = 0;
+
+    _mm512_storeu_si512(words, v);
+    for (int i = 0; i < 8; i++)
+        sum += words[i];
+    return sum;
 }
 
 static inline __attribute__((always_inline)) uint64_t read_with(const void *p, size_t bytes,

@@ -21,7 +21,7 @@ import tempfile
 import time
 
 from limited import Cgroup, Denied, drop_caches
-from peers.compare import ROOT, commit, cpu_name
+from benchlib import ROOT, commit, cpu_name
 
 GIB = 1 << 30
 UNITS = {'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30}

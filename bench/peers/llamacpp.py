@@ -4,6 +4,8 @@
     npm install node-llama-cpp@3.22.1
     export SL_LLAMA_NPM=FOLDER_WITH_node_modules
     llamacpp.py speed MODEL --ids IDS       prefill and decode speed, JSON
+    llamacpp.py serve MODEL --seed N < COMMANDS  speeds on request, a line of JSON each, with
+                                            the commands and the ids of bench/phases
     llamacpp.py logits MODEL --ids IDS --out OUT.f32 [--window 96]
     llamacpp.py tokenize MODEL [--special]  JSON list of texts in, list of id lists out
     llamacpp.py perplexity MODEL --ids IDS --ctx 256
@@ -25,6 +27,9 @@ import time
 
 RELEASE = '0.5.0'
 KV_TYPES = {'f32': 0, 'f16': 1, 'q8_0': 8}
+FLASH_TYPES = {'auto': -1, 'off': 0, 'on': 1}
+# The build of its kernels that has what a CPU level of ours has, and no more
+CPU_BUILDS = {'c': 'x64', 'avx2': 'haswell'}
 
 
 class ModelParams(c.Structure):
@@ -107,7 +112,29 @@ def declare(lib):
         function.argtypes = arguments
 
 
-def load():
+def load_kernels(lib, folder, cpu):
+    """The build of the kernels that suits the machine best, or that of a CPU level."""
+    if cpu == 'auto':
+        lib.ggml_backend_load_all_from_path.argtypes = [c.c_char_p]
+        lib.ggml_backend_load_all_from_path(folder.encode())
+        return
+    lib.ggml_backend_load.argtypes = [c.c_char_p]
+    lib.ggml_backend_load.restype = c.c_void_p
+    path = os.path.join(folder, f'libggml-cpu-{CPU_BUILDS[cpu]}.so')
+    if not lib.ggml_backend_load(path.encode()):
+        sys.exit(f'llamacpp: {path} cannot be loaded')
+
+
+def loaded_build():
+    """Which build of the kernels this process has: "zen4", "haswell"."""
+    with open('/proc/self/maps', encoding='utf-8') as file:
+        for line in file:
+            if 'libggml-cpu-' in line:
+                return line.rsplit('libggml-cpu-', 1)[1].split('.so')[0]
+    return 'unknown'
+
+
+def load(cpu='auto'):
     """The library with its functions declared. Ends the program where there is none."""
     folder = find_libraries()
     if not folder:
@@ -118,8 +145,7 @@ def load():
     lib = libs[2]
     declare(lib)
     lib.llama_log_set(NO_LOG, None)
-    libs[1].ggml_backend_load_all_from_path.argtypes = [c.c_char_p]
-    libs[1].ggml_backend_load_all_from_path(folder.encode())
+    load_kernels(libs[1], folder, cpu)
     lib.llama_backend_init()
     version = lib.llama_version().decode()
     context = lib.llama_context_default_params()
@@ -133,11 +159,12 @@ def load():
 
 
 class Peer:
-    """One model and one context."""
+    """One model and one context; more contexts on request."""
 
-    def __init__(self, path, n_threads=2, n_ctx=1024, kv='f32', repack=False, flash=False,
-                 n_batch=512):
-        self.lib = load()
+    def __init__(self, path, n_threads=2, n_ctx=1024, kv='f32', repack=False, flash='off',
+                 n_batch=512, cpu='auto'):
+        self.lib = load(cpu)
+        self.path = path
         params = self.lib.llama_model_default_params()
         params.n_gpu_layers = 0
         params.load_mode = 1  # mmap
@@ -148,18 +175,25 @@ class Peer:
             sys.exit(f'llamacpp: {path}: cannot be loaded')
         self.vocab = self.lib.llama_model_get_vocab(self.model)
         self.n_vocab = self.lib.llama_vocab_n_tokens(self.vocab)
+        self.options = {'n_threads': n_threads, 'kv': kv, 'flash': flash, 'n_batch': n_batch}
+        self.ctx = self.new_context(n_ctx)
+        self.load_s = time.perf_counter() - began
+
+    def new_context(self, n_ctx):
+        options = self.options
         params = self.lib.llama_context_default_params()
         params.n_ctx = n_ctx
-        params.n_batch = params.n_ubatch = n_batch
+        params.n_batch = options['n_batch']
+        params.n_ubatch = min(options['n_batch'], 512)
         params.n_seq_max = 1
-        params.n_threads = params.n_threads_batch = n_threads
-        params.type_k = params.type_v = KV_TYPES[kv]
-        params.flash_attn_type = 1 if flash else 0
+        params.n_threads = params.n_threads_batch = options['n_threads']
+        params.type_k = params.type_v = KV_TYPES[options['kv']]
+        params.flash_attn_type = FLASH_TYPES[options['flash']]
         params.no_perf = True
-        self.ctx = self.lib.llama_init_from_model(self.model, params)
-        if not self.ctx:
-            sys.exit(f'llamacpp: {path}: no context')
-        self.load_s = time.perf_counter() - began
+        ctx = self.lib.llama_init_from_model(self.model, params)
+        if not ctx:
+            sys.exit(f'llamacpp: {self.path}: no context')
+        return ctx
 
     def clear(self):
         self.lib.llama_memory_clear(self.lib.llama_get_memory(self.ctx), True)
@@ -235,6 +269,71 @@ def speed(args):
     print(json.dumps(result))
 
 
+class Ids:
+    """The random ids that bench/phases draws from the same seed (splitmix64)."""
+
+    def __init__(self, seed, n_vocab):
+        self.state = seed
+        self.n_vocab = n_vocab
+
+    def take(self, count):
+        mask = (1 << 64) - 1
+        ids = []
+        for _ in range(count):
+            self.state = (self.state + 0x9E3779B97F4A7C15) & mask
+            z = self.state
+            z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+            z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+            ids.append((z ^ z >> 31) % self.n_vocab)
+        return ids
+
+
+def timed(peer, name, parts, n_batch):
+    """Append lists of ids, one call each, and print how long that took."""
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+    began = time.perf_counter()
+    for part in parts:
+        peer.decode(part)
+    took = time.perf_counter() - began
+    n_tokens = sum(len(part) for part in parts)
+    print(json.dumps({
+        'phase': name, 'n_tokens': n_tokens, 'n_batch': n_batch, 'seconds': took,
+        'tok_per_s': n_tokens / took,
+        'major_faults': resource.getrusage(resource.RUSAGE_SELF).ru_majflt - faults}), flush=True)
+
+
+def obey(peer, contexts, ids, words):
+    """One command; as those of bench/phases, of which batch is for one sequence only."""
+    name, counts = words[0], [int(word) for word in words[1:]]
+    peer.ctx = contexts['long' if name in ('fill', 'decode') else 'short']
+    if name not in ('fill', 'decode'):
+        peer.clear()
+    if name in ('fill', 'prefill') and len(counts) == 1:
+        tokens = ids.take(counts[0])
+        size = peer.options['n_batch']
+        timed(peer, name, [tokens[i:i + size] for i in range(0, len(tokens), size)], 1)
+    elif name == 'decode' and len(counts) == 1:
+        timed(peer, name, [[token] for token in ids.take(counts[0])], 1)
+    elif name == 'batch' and len(counts) == 2 and counts[0] == 1:
+        peer.decode(ids.take(1))
+        timed(peer, name, [[token] for token in ids.take(counts[1])], 1)
+    else:
+        sys.exit(f'llamacpp: no such command: {" ".join(words)}')
+
+
+def serve(args):
+    peer = Peer(args.model, args.threads, args.ctx, args.kv, args.repack, args.flash,
+                min(args.ctx, 4096), args.cpu)
+    contexts = {'short': peer.ctx}
+    if args.long_ctx:
+        contexts['long'] = peer.new_context(args.long_ctx)
+    print(json.dumps({'phase': 'open', 'seconds': peer.load_s, 'cpu': loaded_build(),
+                      'n_threads': args.threads}), flush=True)
+    ids = Ids(args.seed, peer.n_vocab)
+    for line in sys.stdin:
+        obey(peer, contexts, ids, line.split())
+
+
 def logits(args):
     ids = read_ids(args.ids)
     window = args.window or len(ids)
@@ -278,21 +377,27 @@ def tokenize(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n', maxsplit=1)[0])
     commands = parser.add_subparsers(dest='command', required=True)
-    for name, function in (('speed', speed), ('logits', logits), ('tokenize', tokenize),
-                           ('perplexity', perplexity)):
+    for name, function in (('speed', speed), ('serve', serve), ('logits', logits),
+                           ('tokenize', tokenize), ('perplexity', perplexity)):
         command = commands.add_parser(name)
         command.set_defaults(function=function)
         command.add_argument('model')
         command.add_argument('--threads', type=int, default=2)
         command.add_argument('--kv', choices=KV_TYPES, default='f32')
         command.add_argument('--repack', action='store_true', help='a second copy of weights')
-        command.add_argument('--flash', action='store_true', help='flash attention')
-        if name != 'tokenize':
+        command.add_argument('--flash', choices=FLASH_TYPES, nargs='?', default='off', const='on',
+                             help='flash attention')
+        if name not in ('serve', 'tokenize'):
             command.add_argument('--ids', required=True, help='file of token ids')
         if name == 'speed':
             command.add_argument('--prefill', type=int, default=512)
             command.add_argument('--decode', type=int, default=64)
             command.add_argument('--repeat', type=int, default=1)
+        elif name == 'serve':
+            command.add_argument('--cpu', choices=('auto', *CPU_BUILDS), default='auto')
+            command.add_argument('--seed', type=int, default=1)
+            command.add_argument('--ctx', type=int, default=4608, help='of prefill and batch')
+            command.add_argument('--long-ctx', type=int, default=0, help='of fill and decode')
         elif name == 'logits':
             command.add_argument('--out', required=True, help='float32 [n_tokens][n_vocab]')
             command.add_argument('--window', type=int, default=0,
