@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -23,6 +22,7 @@
 #include "cli/tunerun.h"
 #include "cli/tunesearch.h"
 #include "cli/tunesettings.h"
+#include "cli/units.h"
 #include "experts/cpulist.h"
 #include "model/engine.h"
 
@@ -192,9 +192,7 @@ static int search(struct tune *t)
 static int keep(struct tune *t)
 {
     const struct sl_tune_setting *best = &t->settings[t->best];
-    time_t now = time(NULL);
     struct sl_diag diag;
-    struct tm tm;
 
     sl_fingerprint_machine(&t->key);
     sl_fingerprint_model(&t->key, t->opened.model->gguf, &t->opened.model->hp);
@@ -202,8 +200,7 @@ static int keep(struct tune *t)
     memcpy(t->tuned.cpus, best->cpus, best->n * sizeof(best->cpus[0]));
     for (int p = 0; p < SL_TUNE_PURPOSES; p++)
         t->tuned.rates[p] = t->results[t->best].spread[p].median;
-    if (gmtime_r(&now, &tm))
-        (void)strftime(t->tuned.date, sizeof(t->tuned.date), "%Y-%m-%dT%H:%M:%SZ", &tm);
+    sl_units_now(t->tuned.date);
     t->path = sl_tuned_path(&t->key);
     if (!t->path)
         return sl_report_error("there is no place to keep the result: neither XDG_STATE_HOME nor "
@@ -215,7 +212,7 @@ static int keep(struct tune *t)
     return sl_report_error("%s", diag.text);
 }
 
-static void print_spread(const struct sl_tune_spread *s)
+static void print_spread(const struct sl_spread *s)
 {
     char range[40];
 

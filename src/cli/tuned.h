@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/pool.h"
 #include "cli/tunesearch.h"
+#include "cli/units.h"
 
 #define SL_TUNED_VERSION 1
 #define SL_TUNED_NAME_BYTES 512
@@ -19,7 +20,7 @@ struct sl_tuned_key {
 };
 
 struct sl_tuned {
-    char date[32]; /* "2026-11-23T07:40:00Z" */
+    char date[SL_UNITS_TIME_BYTES]; /* "2026-11-23T07:40:00Z" */
     enum sl_tune_purpose purpose;
     uint32_t n; /* workers, 1..SL_POOL_WORKERS_MAX */
     int32_t cpus[SL_POOL_WORKERS_MAX]; /* n: logical CPUs, or -1: not bound */

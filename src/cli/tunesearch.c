@@ -8,7 +8,6 @@
 #include "cli/tunesearch.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #define NOISE 0.03 /* less says nothing (doc/style.md, benchmarks) */
 #define BEHIND 0.05
@@ -24,27 +23,10 @@ struct state {
     uint64_t run_ns[SL_TUNE_SETTINGS_MAX]; /* what the last run of each took */
 };
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 static void summarise(struct sl_tune_result *result)
 {
-    uint32_t n = result->n_rounds;
-
-    for (int p = 0; p < SL_TUNE_PURPOSES && n > 0; p++) {
-        double *rates = result->rates[p];
-
-        qsort(rates, n, sizeof(rates[0]), compare_doubles);
-        result->spread[p] = (struct sl_tune_spread){
-            .low = rates[0],
-            .median = (rates[(n - 1) / 2] + rates[n / 2]) / 2.0,
-            .high = rates[n - 1],
-        };
-    }
+    for (int p = 0; p < SL_TUNE_PURPOSES && result->n_rounds > 0; p++)
+        result->spread[p] = sl_spread_of(result->rates[p], result->n_rounds);
 }
 
 /* The index of the highest median at a purpose among settings that may be chosen. */
@@ -89,13 +71,13 @@ static void give_up_slow_ones(struct state *st, uint32_t n_rounds)
 {
     enum sl_tune_purpose purpose = st->search->purpose;
     bool may_be[SL_TUNE_SETTINGS_MAX];
-    const struct sl_tune_spread *leader;
+    const struct sl_spread *leader;
 
     for (uint32_t i = 0; i < st->search->n_settings; i++)
         may_be[i] = !st->results[i].is_out;
     leader = &st->results[find_leader(st, purpose, may_be)].spread[purpose];
     for (uint32_t i = 1; i < st->search->n_settings; i++) {
-        const struct sl_tune_spread *own = &st->results[i].spread[purpose];
+        const struct sl_spread *own = &st->results[i].spread[purpose];
 
         if (n_rounds >= ROUNDS_SURE && own->high < leader->low &&
             own->median < leader->median * (1.0 - BEHIND))

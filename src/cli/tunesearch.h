@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cli/spread.h"
+
 #define SL_TUNE_SETTINGS_MAX 24
 #define SL_TUNE_ROUNDS_MIN 3 /* fewer say nothing */
 #define SL_TUNE_ROUNDS_MAX 64
@@ -18,15 +20,11 @@ enum sl_tune_purpose {
     SL_TUNE_PURPOSES,
 };
 
-struct sl_tune_spread {
-    double low, median, high; /* tokens per second */
-};
-
 struct sl_tune_result {
     uint32_t n_rounds; /* that it was measured in */
     bool is_out;       /* given up: clearly slower */
     double rates[SL_TUNE_PURPOSES][SL_TUNE_ROUNDS_MAX]; /* sorted when the search is over */
-    struct sl_tune_spread spread[SL_TUNE_PURPOSES];
+    struct sl_spread spread[SL_TUNE_PURPOSES]; /* tokens per second */
 };
 
 struct sl_tune_search {
