@@ -28,4 +28,5 @@ int sl_cmd_eval(int argc, char **argv);
 int sl_cmd_perplexity(int argc, char **argv);
 int sl_cmd_bench(int argc, char **argv);
 int sl_cmd_plan(int argc, char **argv);
+int sl_cmd_serve(int argc, char **argv);
 int sl_cmd_tune(int argc, char **argv);

@@ -20,6 +20,7 @@
 static const struct sl_command commands[] = {
     {"run", sl_cmd_run, "MODEL [PROMPT]", "answer one prompt"},
     {"chat", sl_cmd_chat, "MODEL", "talk with a model"},
+    {"serve", sl_cmd_serve, "MODEL", "serve a model by HTTP to the tools that you use"},
     {"info", sl_cmd_info, "MODEL", "what a file holds and how it would run"},
     {"plan", sl_cmd_plan, "MODEL", "where memory would go, and how fast it would be"},
     {"bench", sl_cmd_bench, "MODEL", "how fast this machine is, and how fast it could be"},

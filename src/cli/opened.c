@@ -42,17 +42,20 @@ int sl_opened_open(struct sl_opened *opened, struct sl_model_args *args,
 {
     struct sl_progress progress = {0};
     struct sluice_error error = {""};
+    bool has_own = args->opts.progress != NULL;
     int r = sl_workeropts_apply(args);
 
     if (r)
         return r;
     set_profile(args);
     args->opts.session = session;
-    args->opts.progress = sl_progress_update;
-    args->opts.progress_arg = &progress;
+    if (!has_own) {
+        args->opts.progress = sl_progress_update;
+        args->opts.progress_arg = &progress;
+    }
     r = sluice_model_open(&opened->model, args->path, &args->opts, &error);
     sl_progress_end(&progress);
-    if (r < 0 && sl_interrupt_is_set())
+    if (r < 0 && (sl_interrupt_is_set() || (r == -ECANCELED && has_own)))
         return SL_EXIT_INTERRUPTED;
     if (r < 0)
         return sl_report_failure(error.text);

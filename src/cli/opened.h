@@ -15,9 +15,9 @@ struct sl_opened { /* all zeroes: nothing */
 };
 
 /*
- * Open the model with a progress bar, and make a session if session is not NULL. Returns 0
- * or an exit code; sl_opened_close is due in any case. args must outlive opened, whose
- * fields are all zeroes before.
+ * Open the model with a progress bar (or with args->opts.progress, if that is not NULL), and
+ * make a session if session is not NULL. Returns 0 or an exit code; sl_opened_close is due
+ * in any case. args must outlive opened, whose fields are all zeroes before.
  */
 int sl_opened_open(struct sl_opened *opened, struct sl_model_args *args,
                    const struct sluice_session_opts *session);
