@@ -11,6 +11,7 @@
 
 #include "base/strbuf.h"
 #include "cli/command.h"
+#include "cli/draft.h"
 #include "cli/infile.h"
 #include "cli/interrupt.h"
 #include "cli/message.h"
@@ -33,6 +34,7 @@ struct chat_args {
     struct sl_model_args model;
     struct sl_session_args session;
     struct sl_sampling_args sampling;
+    struct sl_draft_args draft;
     const char *system, *load;
     bool no_color, no_history, stats;
 };
@@ -43,6 +45,7 @@ struct chat {
     int seq;
     struct sluice_logit_bias *bias;
     struct sluice_sampler_opts sampling;
+    struct sl_speculate *speculate; /* NULL: no drafts */
     struct sl_messages messages;
     struct sl_typed typed;
     struct sl_generate_stats stats; /* of the last answer */
@@ -63,6 +66,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = &args->sampling;
         state->child_inputs[1] = &args->session;
         state->child_inputs[2] = &args->model;
+        state->child_inputs[3] = &args->draft;
         break;
     case KEY_SYSTEM: args->system = arg; break;
     case KEY_NO_COLOR: args->no_color = true; break;
@@ -87,6 +91,7 @@ static const struct argp_child children[] = {
     {&sl_options_sampling, 0, "Sampling (defaults by model):", 1},
     {&sl_options_session, 0, "Session:", 2},
     {&sl_options_engine, 0, NULL, 0},
+    {&sl_draft_argp, 0, NULL, 0},
     {0},
 };
 
@@ -125,6 +130,7 @@ static int generate(struct chat *chat)
         .n_max = chat->args->sampling.n_max,
         .grammar_path = chat->args->sampling.grammar_path,
         .special = chat->args->sampling.special,
+        .speculate = chat->speculate,
         .emit = emit,
         .arg = chat,
     };
@@ -382,6 +388,7 @@ static int open_all(struct chat *chat)
     if (chat->args->system && sl_message_set_system(&chat->messages, chat->args->system) < 0)
         return sl_report_error("not enough memory");
     chat->args->session.opts.n_seq_max = 1;
+    sl_draft_set_rows(&chat->args->draft, &chat->args->session.opts);
     r = sl_opened_open(&chat->opened, &chat->args->model, &chat->args->session.opts);
     if (r)
         return r;
@@ -390,7 +397,9 @@ static int open_all(struct chat *chat)
     if (sl_options_sampler(&chat->args->sampling, model, &chat->sampling, &chat->bias) < 0)
         return SL_EXIT_FAILED;
     chat->seq = sluice_seq_new(chat->opened.session);
-    return chat->seq < 0 ? sl_report_error("%s", sl_err_text(chat->seq)) : 0;
+    if (chat->seq < 0)
+        return sl_report_error("%s", sl_err_text(chat->seq));
+    return sl_draft_new(&chat->args->draft, chat->opened.session, &chat->speculate);
 }
 
 int sl_cmd_chat(int argc, char **argv)
@@ -409,6 +418,7 @@ int sl_cmd_chat(int argc, char **argv)
         sl_typed_done(&chat.typed);
     }
     sl_message_done(&chat.messages);
+    sl_speculate_free(chat.speculate);
     sl_strbuf_done(&chat.answer);
     code = sl_opened_close(&chat.opened, code);
     free(chat.bias);

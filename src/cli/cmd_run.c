@@ -11,6 +11,7 @@
 
 #include "base/strbuf.h"
 #include "cli/command.h"
+#include "cli/draft.h"
 #include "cli/infile.h"
 #include "cli/interrupt.h"
 #include "cli/message.h"
@@ -31,6 +32,7 @@ struct run_args {
     struct sl_model_args model;
     struct sl_session_args session;
     struct sl_sampling_args sampling;
+    struct sl_draft_args draft;
     const char *prompt, *file, *system;
     bool raw, no_stats, json;
 };
@@ -40,6 +42,7 @@ struct run {
     struct sl_opened opened;
     struct sluice_logit_bias *bias;
     struct sluice_sampler_opts sampling;
+    struct sl_speculate *speculate; /* NULL: no drafts */
     char *prompt, *text; /* as given; rendered */
     int32_t *ids;
     size_t n_ids;
@@ -59,6 +62,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = &args->sampling;
         state->child_inputs[1] = &args->session;
         state->child_inputs[2] = &args->model;
+        state->child_inputs[3] = &args->draft;
         break;
     case 'f': args->file = arg; break;
     case KEY_RAW: args->raw = true; break;
@@ -101,6 +105,7 @@ static const struct argp_child children[] = {
     {&sl_options_sampling, 0, "Sampling (defaults by model):", 1},
     {&sl_options_session, 0, "Session:", 2},
     {&sl_options_engine, 0, NULL, 0},
+    {&sl_draft_argp, 0, NULL, 0},
     {0},
 };
 
@@ -229,6 +234,7 @@ static int answer(struct run *run)
         .n_max = run->args->sampling.n_max,
         .grammar_path = run->args->sampling.grammar_path,
         .special = run->args->sampling.special,
+        .speculate = run->speculate,
         .emit = emit,
         .on_token = on_token,
         .arg = run,
@@ -268,6 +274,7 @@ static int run_all(struct run *run)
     if (r)
         return r;
     run->args->session.opts.n_seq_max = 1;
+    sl_draft_set_rows(&run->args->draft, &run->args->session.opts);
     r = sl_opened_open(&run->opened, &run->args->model, &run->args->session.opts);
     if (r)
         return r;
@@ -283,6 +290,8 @@ static int run_all(struct run *run)
     r = render(run);
     if (r == 0)
         r = tokenize(run);
+    if (r == 0)
+        r = sl_draft_new(&run->args->draft, run->opened.session, &run->speculate);
     return r ? r : answer(run);
 }
 
@@ -294,6 +303,7 @@ int sl_cmd_run(int argc, char **argv)
 
     argp_parse(&argp, argc, argv, 0, NULL, &args);
     code = sl_opened_close(&run.opened, run_all(&run));
+    sl_speculate_free(run.speculate);
     sl_strbuf_done(&run.answer);
     sl_strbuf_done(&run.answer_ids);
     free(run.bias);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/draft.h"
 #include "cli/workerinfo.h"
 
 uint64_t sl_stats_peak_bytes(void)
@@ -75,8 +76,9 @@ static void print_experts(const struct sl_generate_stats *s)
             per_second((double)read_bytes(c) * 1e-9, c->read_ns));
     if (s->disk_bytes_per_s > 0.0)
         fprintf(stderr, " (disk %.2f)", s->disk_bytes_per_s * 1e-9);
-    fprintf(stderr, " | per token %.1f ms stalled, %.1f ms computing",
-            (double)s->stall_ns.median * 1e-6, (double)s->compute_ns.median * 1e-6);
+    fprintf(stderr, " | per %s %.1f ms stalled, %.1f ms computing",
+            s->drafts.count.n_drafts ? "step" : "token", (double)s->stall_ns.median * 1e-6,
+            (double)s->compute_ns.median * 1e-6);
     fprintf(stderr, " (1 in 100: %.1f, %.1f)]\n", (double)s->stall_ns.p99 * 1e-6,
             (double)s->compute_ns.p99 * 1e-6);
 
@@ -112,6 +114,7 @@ void sl_stats_print(const struct sl_generate_stats *s, const struct sluice_model
     if (s->stop != SL_STOP_END)
         fprintf(stderr, " | stopped: %s", sl_generate_stop_name(s->stop));
     fputs("]\n", stderr);
+    sl_draft_print(s);
     if (s->is_streaming)
         print_experts(s);
 }
@@ -190,6 +193,7 @@ void sl_stats_write(struct sl_jsonwriter *w, const struct sl_generate_stats *s,
     write_spread(w, "answer_compute_seconds", s->compute_ns);
     if (s->is_streaming)
         write_cache(w, s);
+    sl_draft_write(w, s);
     sl_jsonwriter_member_u64(w, "peak_memory_bytes", sl_stats_peak_bytes());
     sl_workerinfo_write(w, info);
     sl_jsonwriter_member_u64(w, "seed", seed);
