@@ -69,6 +69,7 @@ int sl_sched_new(struct sl_sched **ret_sched, const struct sl_sched_opts *opts)
     s->opts = *opts;
     s->limits = (struct sl_steppick_limits){
         .n_rows = session->n_chunk, .n_logits = session->n_logits, .max_ms = opts->max_step_ms};
+    s->prefill_rows_max = session->n_chunk;
     r = alloc_slots(s);
     if (r == 0)
         r = sl_seqstore_new(&s->store, opts->engine, opts->n_kept);

@@ -32,6 +32,8 @@ struct sl_sched {
     struct sl_schedbatch batch;   /* of the step at hand */
     struct sl_schedbatch prefill; /* of one that is cut between layers; n 0: there is none */
     double prefill_ms;            /* that it took so far */
+    double prefill_longest_ms;    /* of its steps, with what was decoded beside it */
+    uint32_t prefill_rows_max;    /* so that a layer of it is done within the bound */
     /* for picking, [n_slots] each */
     struct sl_steppick_slot *views;
     uint32_t *rows;

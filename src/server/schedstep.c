@@ -23,6 +23,8 @@
 #define MARK_SPARES_TOK 16
 /* What is left of the bound for the prefill, whatever decoding took; one layer at least. */
 #define PIECE_MS_MIN 1.0
+/* Fewer rows take hardly less time for a layer: its weights have to be read. */
+#define PREFILL_ROWS_MIN 16u
 
 enum which { ALL, DECODING, PROMPTS };
 
@@ -218,7 +220,7 @@ static bool decode(struct sl_sched *s, enum which which, uint32_t n_rows)
     return pick.n_decoding > 0;
 }
 
-/* Begin a prefill of the prompts, as large as steps can be. */
+/* Begin a prefill of the prompts, as large as it can be. */
 static void begin_prefill(struct sl_sched *s)
 {
     const struct sl_enginefn *engine = s->opts.engine;
@@ -226,7 +228,7 @@ static void begin_prefill(struct sl_sched *s)
     int r;
 
     do {
-        (void)plan(s, PROMPTS, s->limits.n_rows, &s->batch); /* what matters is in the batch */
+        (void)plan(s, PROMPTS, s->prefill_rows_max, &s->batch); /* what matters is in the batch */
         if (s->batch.n == 0)
             return;
         r = engine->prefill_begin(engine->arg, s->batch.list, s->batch.n);
@@ -238,7 +240,24 @@ static void begin_prefill(struct sl_sched *s)
     begun = s->batch;
     s->batch = s->prefill;
     s->prefill = begun;
-    s->prefill_ms = 0;
+    s->prefill_ms = s->prefill_longest_ms = 0;
+}
+
+/* A prefill is done. If one of its layers, which cannot be cut, took longer than it may, the
+ * next has fewer rows. */
+static void learn_rows(struct sl_sched *s)
+{
+    uint32_t n_rows = count_rows(&s->prefill);
+    double share = s->opts.max_step_ms / s->prefill_longest_ms;
+
+    if (share < 1)
+        s->prefill_rows_max = (uint32_t)(n_rows * share);
+    else if (share > 2)
+        s->prefill_rows_max *= 2;
+    if (s->prefill_rows_max < PREFILL_ROWS_MIN)
+        s->prefill_rows_max = PREFILL_ROWS_MIN;
+    if (s->prefill_rows_max > s->limits.n_rows)
+        s->prefill_rows_max = s->limits.n_rows;
 }
 
 /* A token for those who decode, and then a piece of the prefill. Returns whether any did. */
@@ -256,10 +275,14 @@ static bool step_beside(struct sl_sched *s, uint64_t start_ns)
     left_ms = left_ms > PIECE_MS_MIN ? left_ms : PIECE_MS_MIN;
     r = engine->prefill_advance(engine->arg, (uint64_t)(left_ms * 1e6), &logits);
     s->prefill_ms += ms_since(piece_ns);
-    if (r < 0)
+    if (has_decoded && ms_since(start_ns) > s->prefill_longest_ms)
+        s->prefill_longest_ms = ms_since(start_ns);
+    if (r < 0) {
         step_failed(s, &s->prefill, r);
-    else if (r == 0)
+    } else if (r == 0) {
+        learn_rows(s);
         take(s, &s->prefill, logits, s->prefill_ms);
+    }
     return has_decoded;
 }
 

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LAYERS 4
 #define LIKELY 20.0f
 
 /* Whatever NDEBUG says: these are the tests. */
@@ -222,13 +221,14 @@ static int fail(struct fakeengine *fake, const struct sluice_batch *batch, uint3
 }
 
 static int compute(struct fakeengine *fake, const struct sluice_batch *batch, uint32_t n,
-                   const float **ret_logits)
+                   bool is_prefill, const float **ret_logits)
 {
     uint32_t n_rows = 0, row = 0;
 
     for (uint32_t i = 0; i < n; i++)
         n_rows += batch[i].n_tokens;
-    fake->clock_ns += n_rows * FAKE_ROW_NS;
+    if (!is_prefill) /* whose pieces took their time */
+        fake->clock_ns += n_rows * FAKE_ROW_NS;
     fake->n_rows_max = n_rows > fake->n_rows_max ? n_rows : fake->n_rows_max;
     if (++fake->n_steps == fake->fail_step)
         return fail(fake, batch, n, fake->fail_code);
@@ -256,7 +256,7 @@ static int decode(void *arg, const struct sluice_batch *batch, uint32_t n,
         n_rows += batch[i].n_tokens;
     CHECK(n_rows <= (fake->n_prefill ? fake->opts.n_beside
                                       : fake->opts.n_chunk));
-    return r < 0 ? r : compute(fake, batch, n, ret_logits);
+    return r < 0 ? r : compute(fake, batch, n, false, ret_logits);
 }
 
 static int prefill_begin(void *arg, const struct sluice_batch *batch, uint32_t n)
@@ -279,7 +279,7 @@ static int prefill_begin(void *arg, const struct sluice_batch *batch, uint32_t n
     CHECK(n_tokens <= fake->opts.n_chunk);
     fake->n_prefill = n;
     fake->n_reserved = n_blocks; /* taken now, as the real one does */
-    fake->prefill_layers = LAYERS;
+    fake->prefill_layers = FAKE_LAYERS;
     fake->n_prefills++;
     return 0;
 }
@@ -298,11 +298,12 @@ static int prefill_advance(void *arg, uint64_t max_ns, const float **ret_logits)
 
     CHECK(n > 0);
     fake->n_pieces++;
-    fake->clock_ns += FAKE_PIECE_NS;
+    for (uint32_t i = 0; i < n; i++)
+        fake->clock_ns += fake->prefill[i].n_tokens * FAKE_ROW_NS / FAKE_LAYERS;
     if (--fake->prefill_layers)
         return 1;
     end_prefill(fake);
-    return compute(fake, fake->prefill, n, ret_logits);
+    return compute(fake, fake->prefill, n, true, ret_logits);
 }
 
 static void prefill_drop(void *arg)

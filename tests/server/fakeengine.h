@@ -26,7 +26,7 @@ enum { /* tokens; below 256 are bytes */
 
 #define FAKE_SEQS 64
 #define FAKE_ROW_NS 1000000u   /* that a row takes in a step */
-#define FAKE_PIECE_NS 5000000u /* that a piece of a prefill takes */
+#define FAKE_LAYERS 4        /* that a prefill is cut into; each has its part of the time */
 #define FAKE_CTX_MAX 8192
 
 struct fakeengine_seq {

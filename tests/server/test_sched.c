@@ -276,7 +276,7 @@ static void test_replies_do_not_depend_on_company(void **state)
 }
 
 /* A row takes 1 ms, so without a prefill the bound of 10 ms leaves 9 rows to a prompt. With
- * one it is read 64 tokens at a time, in pieces. */
+ * one it is read by more tokens at a time, in pieces that take no longer. */
 static void test_a_long_prompt_does_not_stop_others(void **state)
 {
     for (uint32_t n_beside = 0; n_beside <= 4; n_beside += 4) {
@@ -301,7 +301,7 @@ static void test_a_long_prompt_does_not_stop_others(void **state)
 
             sl_sched_step(world.sched);
             assert_int_equal(talker->counts.n_predicted_tok, n_before + 1);
-            if (!n_beside)
+            if (!n_beside || i >= 12) /* a prefill of 64 was too much, and it is learned */
                 assert_true(world.fake.clock_ns - start_ns <= 10 * FAKE_ROW_NS);
         }
         sl_sched_get_counters(world.sched, &counters);
