@@ -32,7 +32,9 @@ void sl_textwork_answer(struct sl_workitem *item, const struct sl_apienv *env,
     struct sl_strbuf out = {0};
     int r = 0;
 
-    if (item->call->work == SL_APIWORK_SLOTS) {
+    if (now.is_loading && item->call->work != SL_APIWORK_STATE) {
+        r = sl_apierror_set(&error, -EAGAIN, 503, NULL, "Loading model");
+    } else if (item->call->work == SL_APIWORK_SLOTS) {
         sl_servestate_write_slots(state, env->n_ctx_tok, &out);
     } else if (item->call->work == SL_APIWORK_METRICS) {
         reply.type = SL_SERVEMETRICS_TYPE;
