@@ -33,6 +33,16 @@ void sl_interrupt_install(void)
     (void)sigaction(SIGINT, &action, NULL); /* cannot fail for this signal */
 }
 
+void sl_interrupt_set_restart(bool is_restarting)
+{
+    struct sigaction action;
+
+    if (sigaction(SIGINT, NULL, &action) < 0 || action.sa_handler != on_interrupt)
+        return; /* not installed */
+    action.sa_flags = is_restarting ? SA_RESTART : 0;
+    (void)sigaction(SIGINT, &action, NULL); /* cannot fail for this signal */
+}
+
 void sl_interrupt_set_session(struct sluice_session *session)
 {
     /* pairs with the load in on_interrupt, possibly on another thread */

@@ -11,6 +11,10 @@
 /* Install the handler. System calls that wait return EINTR from then on. */
 void sl_interrupt_install(void);
 
+/* Whether system calls that wait go on after a Ctrl-C that asks, instead: for writing, which
+ * would lose what standard output holds back. */
+void sl_interrupt_set_restart(bool is_restarting);
+
 /* Which session's step is stopped; NULL for none. */
 void sl_interrupt_set_session(struct sluice_session *session);
 

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "cli/command.h"
+#include "cli/interrupt.h"
 
 static void print_line(const char *prefix, const char *fmt, va_list args)
 {
@@ -57,16 +58,33 @@ static int failed(void)
     return code ? -code : -EIO;
 }
 
+/* errno is kept. */
+static void end_writing(void)
+{
+    int code = errno;
+
+    sl_interrupt_set_restart(false);
+    errno = code;
+}
+
 int sl_report_write(const char *text, size_t len)
 {
-    if (len && fwrite(text, 1, len, stdout) != len)
-        return failed();
-    return 0;
+    bool is_written;
+
+    sl_interrupt_set_restart(true);
+    is_written = !len || fwrite(text, 1, len, stdout) == len;
+    end_writing();
+    return is_written ? 0 : failed();
 }
 
 int sl_report_flush(void)
 {
-    return fflush(stdout) == 0 && !ferror(stdout) ? 0 : failed();
+    bool is_written;
+
+    sl_interrupt_set_restart(true);
+    is_written = fflush(stdout) == 0 && !ferror(stdout);
+    end_writing();
+    return is_written ? 0 : failed();
 }
 
 void sl_report_begin_json(struct sl_jsonwriter *w)

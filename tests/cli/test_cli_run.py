@@ -1,8 +1,10 @@
 """sluice run: the answer alone on stdout, the same text for the same seed, clean ends."""
+import fcntl
 import json
 import os
 import signal
 import subprocess
+import termios
 import time
 
 import pytest
@@ -154,6 +156,26 @@ def test_interrupt():
     (first + rest).decode()
     assert errors.startswith(b'[prompt') and b'interrupted' in errors
     assert len(errors.splitlines()) == 1
+
+
+def test_interrupt_while_the_reader_waits():
+    """What was computed reaches a reader that is slow, whole."""
+    with subprocess.Popen(command('run', DEMO, PROMPT, '--raw', '--ignore-eos', '--ctx', '2048',
+                                  '--seed', '1'),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV) as process:
+        size = fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096) - 64
+        waiting = 0
+        while waiting < size: # the last piece may not fit
+            time.sleep(0.3)
+            waiting = int.from_bytes(fcntl.ioctl(process.stdout, termios.FIONREAD, bytes(4)),
+                                     'little')
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        text, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert len(text) >= size and b'interrupted' in errors and b'system call' not in errors
+    text.decode()
 
 
 def test_interrupt_while_waiting_for_the_prompt():
