@@ -277,7 +277,7 @@ double sl_draftlen_cost(const struct sl_draftlen *d, uint32_t n_tok)
     for (uint32_t i = 0; i < SL_DRAFTLEN_SIZES; i++)
         if (sizes[i] == n_tok && d->cost[i].n > 0)
             return median(d->cost[i].value, d->cost[i].n);
-    return n_tok == 1 && d->single.n > 0;
+    return n_tok == 1 && is_single_known(d);
 }
 
 double sl_draftlen_hit_share(const struct sl_draftlen *d)
