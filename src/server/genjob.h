@@ -29,6 +29,7 @@ struct sl_genjob {
     uint32_t n_tokens;
     char *prompt_text; /* of all tokens; NULL unless SL_GENREQ_PROMPT_TEXT */
     size_t prompt_text_len;
+    char *turn_begin; /* what the prompt begins the assistant's turn with; NULL: nothing */
     /* Numbers of tokens, ascending, at which messages end that other prompts may share: the
      * system's, and all but the last. */
     uint32_t marks[SL_GENJOB_MARKS_MAX];

@@ -98,8 +98,8 @@ int sl_genout_new(struct sl_genout **ret_out, const struct sl_genjob *job, sl_ge
     r = sl_stopscan_init(&out->stops, req->stops, req->n_stops);
     if (r == 0)
         r = sl_reply_new(&out->reply, &opts);
-    if (r == 0 && has_calls && req->prefill)
-        sl_strbuf_add(&out->turn, req->prefill, req->prefill_len);
+    if (r == 0 && has_calls && job->turn_begin)
+        sl_strbuf_add_str(&out->turn, job->turn_begin);
     r = r == 0 ? out->turn.error : r;
     if (r < 0) {
         sl_genout_free(out);

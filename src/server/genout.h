@@ -36,8 +36,9 @@ int sl_genout_end(struct sl_genout *out);
 /* The stop string that appeared, borrowed, or NULL. */
 const char *sl_genout_word(const struct sl_genout *out);
 
-/* The assistant's turn so far as it would be rendered: what it began with, and all text that
- * was said, markers included. Kept if the request tells calls apart, else "". Borrowed. */
+/* The assistant's turn so far as it would be rendered: what the prompt began it with, and all
+ * text that was said, markers included. Kept if the request tells calls apart, else "".
+ * Borrowed. */
 void sl_genout_turn(const struct sl_genout *out, const char **ret_text, size_t *ret_len);
 
 /* Tool calls so far. */

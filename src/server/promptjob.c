@@ -34,6 +34,7 @@ void sl_promptjob_free(struct sl_genjob *job)
         return;
     free(job->tokens);
     free(job->prompt_text);
+    free(job->turn_begin);
     free(job->bias);
     free(job);
 }
@@ -96,23 +97,40 @@ static int add_part(struct making *m, const struct sl_genpart *part, bool is_fir
     return add_tokens(m, part->tokens, part->n_tokens);
 }
 
-/* The text of the prompt ends so: does the reply begin with thinking? */
-static enum sl_genthink think_of(const char *prompt, bool has_thinking)
+/* What stands behind the last opening of the assistant's turn, or NULL. */
+static const char *find_turn(const char *prompt)
 {
-    const char *at = NULL, *next = prompt, *open = NULL, *end;
+    const char *at = NULL, *next = prompt;
 
     while ((next = strstr(next, OPENING)) != NULL)
         at = next += strlen(OPENING);
-    if (!at)
+    return at && *at == '\n' ? at + 1 : at;
+}
+
+/* The assistant's turn begins so, or does not (NULL): does the reply begin with thinking? */
+static enum sl_genthink think_of(const char *turn, bool has_thinking)
+{
+    const char *open = NULL, *next = turn;
+
+    if (!turn)
         return SL_GENTHINK_NEVER;
-    for (next = at; (next = strstr(next, "<think>")) != NULL; next++)
+    for (; (next = strstr(next, "<think>")) != NULL; next++)
         open = next;
-    end = open ? strstr(open, "</think>") : NULL;
-    if (open && !end)
+    if (open && !strstr(open, "</think>"))
         return SL_GENTHINK_OPEN;
-    if (at[strspn(at, " \t\r\n")])
-        return SL_GENTHINK_NEVER; /* the turn was begun */
+    if (turn[strspn(turn, " \t\r\n")])
+        return SL_GENTHINK_NEVER;
     return has_thinking ? SL_GENTHINK_MAY : SL_GENTHINK_NEVER;
+}
+
+static int set_turn(struct making *m, const char *prompt, bool has_thinking)
+{
+    const char *turn = find_turn(prompt);
+
+    m->job->think = think_of(turn, has_thinking);
+    free(m->job->turn_begin);
+    m->job->turn_begin = turn && *turn ? strdup(turn) : NULL;
+    return turn && *turn && !m->job->turn_begin ? fail(m, -ENOMEM, "a request") : 0;
 }
 
 static int make_chat(struct making *m, const struct sl_apienv *env,
@@ -125,8 +143,9 @@ static int make_chat(struct making *m, const struct sl_apienv *env,
 
     if (r < 0)
         return sl_apierror_set_code(m->error, r, NULL, &diag);
-    m->job->think = think_of(prompt, env->has_thinking);
-    r = add_text(m, prompt, len, SLUICE_TOKENIZE_SPECIAL);
+    r = set_turn(m, prompt, env->has_thinking);
+    if (r == 0)
+        r = add_text(m, prompt, len, SLUICE_TOKENIZE_SPECIAL);
     free(prompt);
     return r;
 }
@@ -139,10 +158,10 @@ static int make_prompt(struct making *m, const struct sl_apienv *env,
     for (size_t i = 0; i < m->req->n_parts; i++) {
         int r = add_part(m, &m->req->parts[i], i == 0);
 
+        if (r == 0 && m->req->parts[i].text)
+            r = set_turn(m, m->req->parts[i].text, env->has_thinking);
         if (r < 0)
             return r;
-        if (m->req->parts[i].text)
-            m->job->think = think_of(m->req->parts[i].text, env->has_thinking);
     }
     return 0;
 }

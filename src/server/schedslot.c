@@ -145,6 +145,7 @@ void sl_schedslot_start(struct sl_schedslot *slot, uint32_t n_cached)
     struct sl_genevent event = {
         .kind = SL_GENEVENT_START,
         .start = {.slot = slot->index,
+                  .seed = slot->job->seed,
                   .prompt = slot->job->prompt_text ? slot->job->prompt_text : "",
                   .prompt_len = slot->job->prompt_text_len},
     };

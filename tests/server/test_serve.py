@@ -47,6 +47,10 @@ def test_apis_answer(serve):
     assert server.good('/tokenize', {'content': 'God'})['tokens']
     completion = server.good('/completion', {'prompt': VERSE, 'n_predict': 5, 'n_probs': 2})
     assert completion['tokens_predicted'] == 5
+    seed = completion['generation_settings']['seed']  # was drawn, and can be asked for again
+    again = server.good('/completion', {'prompt': VERSE, 'n_predict': 5, 'seed': seed})
+    assert again['content'] == completion['content']
+    assert again['generation_settings']['seed'] == seed > 0
     assert len(completion['completion_probabilities']) == 5
     message = server.good('/v1/messages', {'max_tokens': 5, 'model': 'demo', 'messages': [
         {'role': 'user', 'content': VERSE}]})
@@ -94,6 +98,30 @@ def test_stop_strings_and_grammar(serve):
                 'required': ['verse'], 'additionalProperties': False}}}, max_tokens=100))
         found = json.loads(chat_text(reply) if stream else said(reply))
         assert isinstance(found['verse'], int)
+
+
+def test_calls_come_and_go_back(serve):
+    server = serve()
+    tool = {'type': 'function', 'function': {'name': 'look', 'parameters': {
+        'type': 'object', 'properties': {'verse': {'enum': [1, 2, 3]}}, 'required': ['verse']}}}
+    for stream in (False, True):
+        body = chat(VERSE, tools=[tool], tool_choice='required', stream=stream,
+                    parallel_tool_calls=False)
+        reply = server.good(CHAT, body)
+        if stream:
+            deltas = [d for event in events(reply) for choice in event['choices']
+                      for d in choice['delta'].get('tool_calls') or []]
+            call = {'id': deltas[0]['id'], 'type': 'function', 'function': {
+                'name': deltas[0]['function']['name'],
+                'arguments': ''.join(d['function'].get('arguments', '') for d in deltas)}}
+        else:
+            assert reply['choices'][0]['finish_reason'] == 'tool_calls'
+            call = reply['choices'][0]['message']['tool_calls'][0]
+        assert call['function']['name'] == 'look'
+        assert isinstance(json.loads(call['function']['arguments'])['verse'], int)
+        back = [*body['messages'], {'role': 'assistant', 'content': None, 'tool_calls': [call]},
+                {'role': 'tool', 'tool_call_id': call['id'], 'content': VERSE}]
+        assert said(server.good(CHAT, {'messages': back, 'tools': [tool], 'max_tokens': 5}))
 
 
 def cached(reply):
