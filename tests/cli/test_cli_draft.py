@@ -1,11 +1,14 @@
 """--draft: the same answer with drafts as without, for every way of drawing, and the counts
 that are reported of them."""
 import json
+import os
 import re
+import signal
+import subprocess
 
 import pytest
 
-from clitool import DEMO, good, refused, sluice
+from clitool import DEMO, ENV, command, good, refused, sluice
 
 PROMPT = 'In the beginning'
 QUOTE = ('static int pagerLockDb(Pager *pPager, int eLock){\n  int rc = SQLITE_OK;\n'
@@ -135,6 +138,20 @@ def test_statistics():
 def test_bad_values():
     for value in ('', 'on', 'lookup:', 'lookup:0', 'lookup:32', 'lookup:4x', 'lookup4', 'auto'):
         refused(2, '--draft', 'run', DEMO, PROMPT, '--draft', value)
+
+
+def test_interrupt():
+    """Ctrl-C ends an answer in the middle of a draft too, with what was drawn until then."""
+    args = ['--raw', QUOTE, '--temp', '0', '--repeat-penalty', '1', '--ignore-eos', '--no-stats']
+    whole = sluice('run', DEMO, *args, '-n', '1500', '--ctx', '2048').stdout
+    with subprocess.Popen(command('run', DEMO, *args, '--ctx', '2048', '--draft', 'lookup:7'),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV) as process:
+        text = os.read(process.stdout.fileno(), 200)
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    text = (text + rest)[:len(whole) - 1]
+    assert text and whole.startswith(text[:-1])
 
 
 def test_chat():
