@@ -39,14 +39,22 @@ struct worker {
     pthread_t thread;
     uint32_t index;
     int32_t cpu;
+    struct sl_pool_group group;
+};
+
+/* Alone in its cache line: written by the workers of one node only. */
+struct counter {
+    _Alignas(CACHE_LINE) _Atomic uint64_t next_work;
 };
 
 struct sl_pool {
     /* set once, then read only */
     uint32_t n_workers;
     uint32_t n_started; /* threads to join; worker 0 is the caller */
+    uint32_t n_groups;
     uint64_t spin_ns;
     struct worker *workers;
+    struct counter *others; /* [n_groups - 1] counters of the groups but the first; or NULL */
 
     /* written by the caller before the barrier that starts a run */
     sl_pool_fn fn;
@@ -107,6 +115,8 @@ void sl_pool_barrier(struct sl_pool *pool)
     }
     atomic_store_explicit(&pool->n_arrived, 0, memory_order_relaxed);
     atomic_store_explicit(&pool->next_work, 0, memory_order_relaxed);
+    for (uint32_t i = 1; i < pool->n_groups; i++)
+        atomic_store_explicit(&pool->others[i - 1].next_work, 0, memory_order_relaxed);
     atomic_fetch_add(&pool->generation, 1); /* releases the others */
     if (atomic_load(&pool->n_asleep))
         futex_wake_all(&pool->generation);
@@ -115,6 +125,13 @@ void sl_pool_barrier(struct sl_pool *pool)
 uint64_t sl_pool_take(struct sl_pool *pool, uint64_t n)
 {
     return atomic_fetch_add_explicit(&pool->next_work, n, memory_order_relaxed);
+}
+
+uint64_t sl_pool_take_in(struct sl_pool *pool, uint32_t group, uint64_t n)
+{
+    if (group == 0)
+        return sl_pool_take(pool, n);
+    return atomic_fetch_add_explicit(&pool->others[group - 1].next_work, n, memory_order_relaxed);
 }
 
 /* Of the calling thread. False if it stays as it is. */
@@ -157,10 +174,49 @@ static void abandon(struct sl_pool *pool)
     sl_pool_barrier(pool);
 }
 
+/* Groups of all workers, and their counters. 0, -ENOMEM, or -ERANGE: a group is empty, or is
+ * none of n_groups. */
+static int form_groups(struct sl_pool *pool, const struct sl_pool_opts *opts)
+{
+    uint32_t n = pool->n_workers, first = 0;
+
+    pool->n_groups = opts->groups && opts->n_groups > 1 ? opts->n_groups : 1;
+    for (uint32_t g = 0; g < pool->n_groups; g++) {
+        uint32_t size = 0;
+
+        for (uint32_t i = 0; i < n; i++)
+            size += pool->n_groups == 1 || opts->groups[i] == g;
+        for (uint32_t i = 0; i < n; i++)
+            if (pool->n_groups == 1 || opts->groups[i] == g)
+                pool->workers[i].group = (struct sl_pool_group){ g, first, size };
+        if (size == 0)
+            return -ERANGE;
+        first += size;
+    }
+    if (first != n)
+        return -ERANGE;
+    if (pool->n_groups == 1)
+        return 0;
+    pool->others = aligned_alloc(CACHE_LINE, sizeof(*pool->others) * (pool->n_groups - 1));
+    if (!pool->others)
+        return -ENOMEM;
+    for (uint32_t i = 1; i < pool->n_groups; i++)
+        atomic_init(&pool->others[i - 1].next_work, 0);
+    return 0;
+}
+
+static void free_pool(struct sl_pool *pool)
+{
+    free(pool->others);
+    free(pool->workers);
+    free(pool);
+}
+
 int sl_pool_new(struct sl_pool **ret_pool, const struct sl_pool_opts *opts)
 {
     struct sl_pool *pool;
     uint32_t n = opts->n_workers;
+    int r;
 
     if (n < 1 || n > SL_POOL_WORKERS_MAX)
         return -ERANGE;
@@ -174,12 +230,17 @@ int sl_pool_new(struct sl_pool **ret_pool, const struct sl_pool_opts *opts)
         free(pool);
         return -ENOMEM;
     }
-    pool->workers[0] = (struct worker){ .pool = pool, .cpu = opts->cpus ? opts->cpus[0] : -1 };
+    for (uint32_t i = 0; i < n; i++)
+        pool->workers[i] = (struct worker){ .pool = pool, .index = i,
+                                            .cpu = opts->cpus ? opts->cpus[i] : -1 };
+    r = form_groups(pool, opts);
+    if (r < 0) {
+        free_pool(pool);
+        return r;
+    }
     for (uint32_t i = 1; i < n; i++) {
         struct worker *worker = &pool->workers[i];
 
-        *worker = (struct worker){ .pool = pool, .index = i,
-                                   .cpu = opts->cpus ? opts->cpus[i] : -1 };
         if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
             sl_pool_free(pool);
             return -EAGAIN;
@@ -197,13 +258,17 @@ void sl_pool_free(struct sl_pool *pool)
     abandon(pool);
     for (uint32_t i = 1; i <= pool->n_started; i++)
         (void)pthread_join(pool->workers[i].thread, NULL); /* joinable by construction */
-    free(pool->workers);
-    free(pool);
+    free_pool(pool);
 }
 
 uint32_t sl_pool_n_workers(const struct sl_pool *pool)
 {
     return pool->n_workers;
+}
+
+struct sl_pool_group sl_pool_group_of(const struct sl_pool *pool, uint32_t worker)
+{
+    return pool->workers[worker].group;
 }
 
 uint32_t sl_pool_n_unbound(const struct sl_pool *pool)

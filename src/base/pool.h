@@ -6,6 +6,9 @@
  *
  * One thread at a time may call sl_pool_run on a pool. Workers may not allocate,
  * block or call sl_pool_run.
+ *
+ * Workers may form groups, those of a NUMA node for instance: each group then shares out
+ * work of its own, so that no counter is written by all of the machine.
  */
 #pragma once
 
@@ -22,9 +25,17 @@ struct sl_pool_opts {
     const int32_t *cpus;  /* n_workers logical CPU numbers to bind to, -1 or NULL: not
                              bound; the caller is bound during a run only. Copied. */
     uint32_t spin_us;     /* how long to spin before sleeping, default 50 */
+    const uint32_t *groups; /* of each worker: 0..n_groups - 1, none empty; NULL: one for
+                               all. Copied. */
+    uint32_t n_groups;      /* 0 or 1: one for all */
 };
 
-/* Returns 0, -ENOMEM, -ERANGE, or -EAGAIN (no thread could be started). */
+/* The group of a worker. Groups stand in a row: in front of this one are `first` workers. */
+struct sl_pool_group {
+    uint32_t index, first, n_workers;
+};
+
+/* Returns 0, -ENOMEM, -ERANGE (workers, groups), or -EAGAIN (no thread could be started). */
 int sl_pool_new(struct sl_pool **ret_pool, const struct sl_pool_opts *opts);
 
 /* Ends and joins the workers. NULL is allowed. */
@@ -46,19 +57,33 @@ void sl_pool_barrier(struct sl_pool *pool);
  */
 uint64_t sl_pool_take(struct sl_pool *pool, uint64_t n);
 
+/* The same of a counter that only one group has. Group 0's is that of sl_pool_take: between
+ * two barriers either one is used or the other. */
+uint64_t sl_pool_take_in(struct sl_pool *pool, uint32_t group, uint64_t n);
+
+struct sl_pool_group sl_pool_group_of(const struct sl_pool *pool, uint32_t worker);
+
 /* Workers that could not be bound to the CPU asked for (they run unbound). */
 uint32_t sl_pool_n_unbound(const struct sl_pool *pool);
 
-/* The share [*ret_begin, *ret_end) of n items for a worker, in whole multiples of
- * grain (the last may be cut by n); shares are in order and cover n exactly. */
+/* The share [*ret_begin, *ret_end) of n items for `count` workers from `first` on, in
+ * whole multiples of grain (the last may be cut by n); shares are in order and cover n
+ * exactly. */
+static inline void sl_pool_share_span(uint64_t n, uint64_t grain, uint32_t first, uint32_t count,
+                                      uint32_t n_workers, uint64_t *ret_begin, uint64_t *ret_end)
+{
+    uint64_t n_grains = (n + grain - 1) / grain;
+    uint64_t begin = n_grains * first / n_workers * grain;
+    uint64_t end = n_grains * (first + count) / n_workers * grain;
+
+    *ret_begin = begin < n ? begin : n;
+    *ret_end = end < n ? end : n;
+}
+
+/* That of one worker. */
 static inline void sl_pool_share(uint64_t n, uint64_t grain, uint32_t worker,
                                  uint32_t n_workers, uint64_t *ret_begin,
                                  uint64_t *ret_end)
 {
-    uint64_t n_grains = (n + grain - 1) / grain;
-    uint64_t begin = n_grains * worker / n_workers * grain;
-    uint64_t end = n_grains * (worker + 1) / n_workers * grain;
-
-    *ret_begin = begin < n ? begin : n;
-    *ret_end = end < n ? end : n;
+    sl_pool_share_span(n, grain, worker, 1, n_workers, ret_begin, ret_end);
 }
