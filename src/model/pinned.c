@@ -17,8 +17,6 @@
 #define SLICE_BYTES (2u << 20)
 #define READS_MAX 16u
 #define PROGRESS_BYTES (64ull << 20)
-/* Matrices of a layer that are no experts: q k v o, in out, gate up down, router. */
-#define VIEWS_PER_LAYER 10u
 
 /* A tensor to be read. */
 struct piece {
@@ -35,35 +33,6 @@ struct pieces {
     struct sl_tensor **views;
     uint32_t n_views;
 };
-
-static void add_view(struct pieces *p, struct sl_tensor *view)
-{
-    if (view->data)
-        p->views[p->n_views++] = view;
-}
-
-/* All views of shared matrices. Layers without attention have no q, and so on. */
-static void list_views(struct pieces *p, struct sl_weights *w, const struct sl_hparams *hp)
-{
-    add_view(p, &w->embed);
-    add_view(p, &w->output);
-    for (uint32_t i = 0; i < hp->n_layers; i++) {
-        struct sl_layer *l = &w->layers[i];
-
-        add_view(p, &l->q);
-        add_view(p, &l->k);
-        add_view(p, &l->v);
-        add_view(p, &l->o);
-        add_view(p, &l->in_proj);
-        add_view(p, &l->out_proj);
-        add_view(p, &l->router);
-        if (i >= hp->n_dense)
-            continue;
-        add_view(p, &l->gate);
-        add_view(p, &l->up);
-        add_view(p, &l->down);
-    }
-}
 
 static bool holds(const struct sl_gguf_tensor *t, const void *data)
 {
@@ -107,10 +76,10 @@ static int list_all(struct pieces *p, struct sl_weights *w, const struct sl_hpar
 {
     *p = (struct pieces){ 0 };
     p->list = calloc(sl_gguf_n_tensors(gguf) + 1, sizeof(*p->list));
-    p->views = calloc(2 + (size_t)VIEWS_PER_LAYER * hp->n_layers, sizeof(struct sl_tensor *));
+    p->views = calloc(2 + (size_t)SL_SHARED_PER_LAYER * hp->n_layers, sizeof(struct sl_tensor *));
     if (!p->list || !p->views)
         return -ENOMEM;
-    list_views(p, w, hp);
+    p->n_views = sl_weights_list_shared(w, hp, p->views);
     list_pieces(p, gguf, align);
     return 0;
 }

@@ -333,6 +333,29 @@ void sl_weights_done(struct sl_weights *w)
     *w = (struct sl_weights){ 0 };
 }
 
+uint32_t sl_weights_list_shared(struct sl_weights *w, const struct sl_hparams *hp,
+                                struct sl_tensor **ret_views)
+{
+    uint32_t n = 0;
+
+    ret_views[n++] = &w->embed;
+    ret_views[n++] = &w->output;
+    for (uint32_t i = 0; i < hp->n_layers; i++) {
+        struct sl_layer *l = &w->layers[i];
+        struct sl_tensor *const views[SL_SHARED_PER_LAYER] = {
+            &l->q,      &l->k,    &l->v,  &l->o,    &l->in_proj, &l->out_proj,
+            &l->router, &l->gate, &l->up, &l->down,
+        };
+        /* the last three are stacks of experts there */
+        uint32_t n_views = i < hp->n_dense ? SL_SHARED_PER_LAYER : SL_SHARED_PER_LAYER - 3;
+
+        for (uint32_t k = 0; k < n_views; k++)
+            if (sl_tensor_mat_bytes(views[k]) > 0) /* one without attention has no q */
+                ret_views[n++] = views[k];
+    }
+    return n;
+}
+
 static bool contains(struct sl_gguf_str s, const char *part)
 {
     return memmem(s.ptr, s.len, part, strlen(part)) != NULL;

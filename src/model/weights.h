@@ -63,3 +63,13 @@ struct sl_weights {
 int sl_weights_init(struct sl_weights *ret_w, const struct sl_hparams *hp,
                     const struct sl_gguf *gguf, struct sl_diag *diag);
 void sl_weights_done(struct sl_weights *w); /* all zeroes are allowed */
+
+/* Matrices of a layer that are no experts: q k v o, in out, gate up down, router. */
+#define SL_SHARED_PER_LAYER 10u
+
+/*
+ * The matrices that every token needs, embedding and output first; those that there are.
+ * ret_views has room for 2 + SL_SHARED_PER_LAYER * n_layers. Returns how many.
+ */
+uint32_t sl_weights_list_shared(struct sl_weights *w, const struct sl_hparams *hp,
+                                struct sl_tensor **ret_views);
