@@ -90,7 +90,7 @@ SL_INLINE void one_row(struct one_table *table, int row, const uint8_t *block,
         __m256i x_sums = one_sums(x->sums + 16 * (b + i));
         __m256i sum;
 
-        one_prefetch(block, type.block_bytes);
+        one_prefetch(block, ONE_AHEAD_BYTES, type.block_bytes);
         sum = one_dot(block, x->q + SL_BLOCK256 * (b + i), s.scale, type);
         if (type.kind == ONE_OFFSET)
             sum = _mm256_sub_epi32(

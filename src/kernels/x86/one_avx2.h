@@ -49,11 +49,20 @@ SL_INLINE void one_rows(const uint8_t *ret_row[4], const void *w, size_t row_byt
         ret_row[i] = (const uint8_t *)w + (r + i < n_rows ? r + i : n_rows - 1) * row_bytes;
 }
 
+/* How far ahead, where part_bytes of every row are read before the rest of any: whole rows,
+ * if that is not all of a row. */
+SL_INLINE size_t one_ahead(size_t row_bytes, size_t part_bytes)
+{
+    if (part_bytes >= row_bytes)
+        return ONE_AHEAD_BYTES;
+    return (ONE_AHEAD_BYTES + part_bytes - 1) / part_bytes * row_bytes;
+}
+
 /* Ask for what is needed soon. An address past the end is never used. */
-SL_INLINE void one_prefetch(const uint8_t *block, size_t n_bytes)
+SL_INLINE void one_prefetch(const uint8_t *block, size_t ahead, size_t n_bytes)
 {
     for (size_t off = 0; off < n_bytes; off += 64)
-        _mm_prefetch((const void *)((uintptr_t)block + ONE_AHEAD_BYTES + off), _MM_HINT_T1);
+        _mm_prefetch((const void *)((uintptr_t)block + ahead + off), _MM_HINT_T1);
 }
 
 /* The first n of four floats. */
