@@ -16,12 +16,12 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "base/outfile.h"
 #include "cli/benchprint.h"
 #include "cli/benchreport.h"
 #include "cli/benchrun.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
-#include "cli/outfile.h"
 #include "cli/readspeed.h"
 #include "cli/report.h"
 #include "cli/roofline.h"

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/outfile.h"
 #include "base/strbuf.h"
 #include "cli/command.h"
 #include "cli/draft.h"
@@ -17,7 +18,6 @@
 #include "cli/message.h"
 #include "cli/opened.h"
 #include "cli/options.h"
-#include "cli/outfile.h"
 #include "cli/report.h"
 #include "cli/stats.h"
 #include "cli/typed.h"

@@ -11,12 +11,12 @@
 #include <string.h>
 
 #include "base/jsonwriter.h"
+#include "base/outfile.h"
 #include "cli/command.h"
 #include "cli/infile.h"
 #include "cli/interrupt.h"
 #include "cli/opened.h"
 #include "cli/options.h"
-#include "cli/outfile.h"
 #include "cli/report.h"
 
 enum {

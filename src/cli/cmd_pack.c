@@ -11,11 +11,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/outfile.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/machine.h"
 #include "cli/options.h"
-#include "cli/outfile.h"
 #include "cli/packreport.h"
 #include "cli/progress.h"
 #include "cli/report.h"

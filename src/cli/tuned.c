@@ -18,7 +18,7 @@
 
 #include "base/json.h"
 #include "base/jsonwriter.h"
-#include "cli/outfile.h"
+#include "base/outfile.h"
 #include "cli/statedir.h"
 #include "experts/topology.h"
 #include "loader/check.h"

@@ -5,7 +5,7 @@
  * is PATH.XXXXXX from the start. The stream is our own over the descriptor, because stdio
  * forgets why a write failed (a full disk) by the time somebody asks.
  */
-#include "cli/outfile.h"
+#include "base/outfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
