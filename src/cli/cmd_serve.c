@@ -30,6 +30,7 @@ enum {
     KEY_QUEUE,
     KEY_KEEP,
     KEY_MAX_STEP_MS,
+    KEY_IDLE,
     KEY_DRAIN,
     KEY_NO_METRICS,
     KEY_NO_SLOTS,
@@ -43,6 +44,7 @@ enum {
 #define DEFAULT_DRAIN_S 30
 #define MAX_STEP_MS_RESIDENT 500
 #define MAX_STEP_MS_STREAMING 2000
+#define IDLE_S_MAX 1000000
 #define NAMES_MAX 16
 
 struct serve_args {
@@ -55,7 +57,7 @@ struct serve_args {
     const char *names[SL_SERVEENV_NAMES_MAX], *hosts[NAMES_MAX], *origins[NAMES_MAX];
     size_t n_names, n_hosts, n_origins;
     struct sl_auth *auth;
-    uint32_t n_slots, n_conns, n_queue, n_keep, max_step_ms, drain_s;
+    uint32_t n_slots, n_conns, n_queue, n_keep, max_step_ms, idle_s, drain_s;
 };
 
 struct serving {
@@ -149,6 +151,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_MAX_STEP_MS:
         args->max_step_ms = number(state, "--max-step-ms", arg, 1, 600000);
         break;
+    case KEY_IDLE: args->idle_s = number(state, "--idle", arg, 0, IDLE_S_MAX); break;
     case KEY_DRAIN: args->drain_s = number(state, "--drain", arg, 0, 86400); break;
     case KEY_NO_METRICS: args->no_metrics = true; break;
     case KEY_NO_SLOTS: args->no_slots = true; break;
@@ -187,6 +190,9 @@ static const struct argp_option options[] = {
     {"keep", KEY_KEEP, "N", 0, "Keep N beginnings of chats, to be used again (16)", 0},
     {"max-step-ms", KEY_MAX_STEP_MS, "N", 0,
      "While a prompt is read, others get a token every N ms (500; 2000 if experts stream)", 0},
+    {"idle", KEY_IDLE, "SECONDS", 0,
+     "Without a request for so long, give back the memory of experts that stream (0: never)", 0},
+    {"sleep-idle-seconds", 0, NULL, OPTION_ALIAS | OPTION_HIDDEN, NULL, 0},
     {"drain", KEY_DRAIN, "SECONDS", 0, "Time for open requests when asked to end (30)", 0},
     {"no-metrics", KEY_NO_METRICS, NULL, 0, "No /metrics", 0},
     {"no-slots", KEY_NO_SLOTS, NULL, 0, "No /slots", 0},
@@ -331,6 +337,7 @@ static int serve(struct serving *s)
         .max_step_ms = s->args->max_step_ms ? s->args->max_step_ms : default_ms,
         .ready = say_ready,
         .ready_arg = s,
+        .idle_ms = s->args->idle_s * 1000,
         .fixed_bytes = info->is_streaming ? info->pinned_bytes : info->weight_bytes,
     };
 

@@ -109,6 +109,11 @@ static int32_t sampler_sample(void *arg, void *sampler, const float *logits)
     return sluice_sampler_sample(sampler, logits);
 }
 
+static void give_back(void *arg)
+{
+    sluice_model_rest(model(arg));
+}
+
 void sl_enginefn_init(struct sl_enginefn *fn, struct sl_enginefn_sluice *sluice)
 {
     struct sluice_model_info info;
@@ -136,6 +141,7 @@ void sl_enginefn_init(struct sl_enginefn *fn, struct sl_enginefn_sluice *sluice)
         .sampler_accept = sampler_accept,
         .sampler_set_grammar = sampler_set_grammar,
         .sampler_sample = sampler_sample,
+        .give_back = info.is_streaming ? give_back : NULL,
     };
     sluice_session_get_opts(sluice->session, &fn->opts);
 }

@@ -43,8 +43,8 @@ struct sl_enginefn {
     int32_t (*sampler_sample)(void *arg, void *sampler, const float *logits);
 
     /*
-     * Give back memory that only speed needs, and can be had again; called when nothing was
-     * asked for some time. NULL: there is no way to.
+     * Give back memory that only speed needs, and that the next step takes again; called when
+     * nothing is under way. NULL: there is none, as while the experts are resident.
      */
     void (*give_back)(void *arg);
 };

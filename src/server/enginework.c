@@ -1,7 +1,7 @@
 /*
  * Between two steps all news are taken: new requests, clients that went. Without anything to
  * compute the thread sleeps in the queue until there are some, or until it is time to give
- * memory back.
+ * memory back: after some time, or at once if the last request said so.
  */
 #include "server/enginework.h"
 
@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "server/apislots.h"
+#include "server/textwork.h"
 
 struct running {
     const struct sl_enginework *work;
@@ -18,6 +19,7 @@ struct running {
     bool *slot_busy;  /* [n_slots] */
     uint64_t idle_ns; /* since when; 0: it is not */
     bool is_asleep;   /* memory was given back */
+    bool releases;    /* the last request wants it to be, as soon as nobody needs it */
 };
 
 static int on_event(void *arg, struct sl_genjob *job, const struct sl_genevent *event)
@@ -77,10 +79,36 @@ static void erase(struct running *run, struct sl_workitem *item)
 
 static void take_new(struct running *run, struct sl_workitem *item)
 {
-    if (item->call->work == SL_APIWORK_SLOT_ERASE)
-        erase(run, item);
-    else if (sl_sched_add(run->sched, item->job) < 0)
-        refuse(run, item);
+    const struct sl_enginework *work = run->work;
+
+    switch (item->call->work) {
+    case SL_APIWORK_SLOT_ERASE: erase(run, item); return;
+    case SL_APIWORK_STATE: /* it came this far because it releases */
+        run->releases = true;
+        sl_textwork_answer(item, work->env, work->state, NULL);
+        sl_workqueue_drop(work->queue, item);
+        return;
+    default:
+        run->releases = item->call->releases;
+        if (sl_sched_add(run->sched, item->job) < 0)
+            refuse(run, item);
+    }
+}
+
+/* In how many milliseconds memory is to be given back, if nobody comes; -1: it is not. */
+static int64_t rests_in(const struct running *run)
+{
+    const struct sl_enginework *work = run->work;
+    int64_t left;
+
+    if (!work->engine->give_back || run->is_asleep || !run->idle_ns)
+        return -1;
+    if (run->releases)
+        return 0;
+    if (work->idle_ms == 0)
+        return -1;
+    left = (int64_t)work->idle_ms - (int64_t)((sl_clock_ns() - run->idle_ns) / 1000000);
+    return left > 0 ? left : 0;
 }
 
 static void publish(struct running *run)
@@ -93,35 +121,16 @@ static void publish(struct running *run)
     sl_sched_get_counters(run->sched, &news.sched);
     work->engine->counters(work->engine->arg, &news.engine);
     news.resident_bytes = work->fixed_bytes + news.engine.experts.slot_bytes;
-    if (run->idle_ns && work->idle_ms && work->engine->give_back && !run->is_asleep)
-        news.expires_s = (int64_t)time(NULL) + (int64_t)(work->idle_ms / 1000);
+    if (rests_in(run) >= 0)
+        news.expires_s = (int64_t)time(NULL) + rests_in(run) / 1000;
     sl_servestate_publish(work->state, &news);
-}
-
-/* How long the next news may take to come, ms. */
-static int64_t patience(struct running *run)
-{
-    const struct sl_enginework *work = run->work;
-    int64_t left;
-
-    if (!sl_sched_is_idle(run->sched)) {
-        run->idle_ns = 0;
-        run->is_asleep = false;
-        return 0;
-    }
-    if (run->idle_ns == 0)
-        run->idle_ns = sl_clock_ns();
-    if (work->idle_ms == 0 || !work->engine->give_back || run->is_asleep)
-        return -1;
-    left = (int64_t)work->idle_ms - (int64_t)((sl_clock_ns() - run->idle_ns) / 1000000);
-    return left > 0 ? left : 0;
 }
 
 /* Returns false when the queue is closed. */
 static bool take_news(struct running *run)
 {
     struct sl_workitem *item = NULL;
-    int64_t wait_ms = patience(run);
+    int64_t wait_ms = run->idle_ns ? rests_in(run) : 0;
 
     for (;;) {
         switch (sl_workqueue_next(run->work->queue, wait_ms, &item)) {
@@ -134,15 +143,21 @@ static bool take_news(struct running *run)
     }
 }
 
-static void sleep_if_idle(struct running *run)
+/* A step, or rest. */
+static void do_one(struct running *run)
 {
     const struct sl_enginework *work = run->work;
 
-    if (!run->idle_ns || run->is_asleep || !work->idle_ms || !work->engine->give_back ||
-        sl_clock_ns() - run->idle_ns < (uint64_t)work->idle_ms * 1000000)
-        return;
-    work->engine->give_back(work->engine->arg);
-    run->is_asleep = true;
+    if (!sl_sched_is_idle(run->sched)) {
+        run->is_asleep = false;
+        run->idle_ns = 0;
+        sl_sched_step(run->sched);
+    } else if (rests_in(run) == 0) {
+        work->engine->give_back(work->engine->arg);
+        run->is_asleep = true;
+    }
+    if (run->idle_ns == 0 && sl_sched_is_idle(run->sched))
+        run->idle_ns = sl_clock_ns();
 }
 
 int sl_enginework_run(const struct sl_enginework *work)
@@ -161,10 +176,7 @@ int sl_enginework_run(const struct sl_enginework *work)
         if (work->ready)
             work->ready(work->ready_arg);
         do {
-            if (sl_sched_is_idle(run.sched))
-                sleep_if_idle(&run);
-            else
-                sl_sched_step(run.sched);
+            do_one(&run);
             publish(&run);
         } while (take_news(&run));
         sl_sched_free(run.sched);

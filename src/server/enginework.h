@@ -15,6 +15,7 @@ struct sl_enginework {
     struct sl_workqueue *queue;
     struct sl_servestate *state;
     struct sl_recall *recall;
+    const struct sl_apienv *env;
     const struct sl_enginefn *engine;
     struct sl_sched_opts sched; /* but for engine and sink */
     uint64_t fixed_bytes;       /* of memory for the model that does not change */

@@ -232,6 +232,7 @@ int sl_serve_run(struct sl_serve *serve, const struct sl_serve_run_opts *opts)
         .queue = serve->queue,
         .state = serve->state,
         .recall = serve->recall,
+        .env = serve->opts.env,
         .engine = opts->engine,
         .sched = {.n_slots = serve->opts.n_slots,
                   .n_queue_max = serve->opts.n_queue_max,

@@ -81,6 +81,11 @@ static void do_one(const struct sl_textwork *work, struct sl_workitem *item)
         switch (item->call->work) {
         case SL_APIWORK_GENERATE: goes_on = make_ready(work, item); break;
         case SL_APIWORK_SLOT_ERASE: goes_on = true; break;
+        case SL_APIWORK_STATE:
+            goes_on = item->call->releases; /* the engine has the memory, and answers */
+            if (!goes_on)
+                sl_textwork_answer(item, work->env, work->state, &work->text->fn);
+            break;
         case SL_APIWORK_SLOT_SAVE:
         case SL_APIWORK_SLOT_RESTORE:
             (void)sl_apierror_set(&error, -ENOTSUP, 501, NULL,
