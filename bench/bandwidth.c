@@ -1,7 +1,7 @@
 /*
  * What memory gives: threads read a buffer of huge pages, and a file through its mapping.
  *
- *     bandwidth [--threads N] [--bytes N] [--each] [FILE]
+ *     bandwidth [--threads N] [--bytes N] [--each | --serve] [FILE]
  *
  * Each thread goes round in its own contiguous share, by a plain loop and by one that
  * prefetches, the better of which counts. Nothing is timed before all pages were touched.
@@ -11,6 +11,9 @@
  *
  * --each adds every core alone, the cores of every L3 domain and those of every NUMA node
  * together, in huge pages of their own node and in the file.
+ *
+ * --serve keeps both and answers each line of stdin with a fresh timing, for programs that
+ * measure something else in between; an empty object comes first, when all is ready.
  */
 #include <argp.h>
 #include <errno.h>
@@ -33,12 +36,13 @@
 #define SECONDS 40e-3
 #define N_TIMINGS_EACH 3
 #define SECONDS_EACH 10e-3
+#define SECONDS_SERVE 20e-3
 
 struct args {
     const char *file;
     uint32_t n_threads;
     size_t n_bytes; /* at most so many of the file, and of the buffer */
-    bool is_each;
+    bool is_each, is_serve;
 };
 
 struct file {
@@ -97,6 +101,48 @@ static int measure_all(struct bench *b, struct sl_diag *diag)
     bn_buffer_free(&buffer);
     bn_team_free(team);
     return r;
+}
+
+/* A line of JSON with what the loops give now; with none, an empty object. */
+static int answer(struct bn_readloop *buffer, struct bn_readloop *file)
+{
+    struct sl_jsonwriter w;
+
+    sl_jsonwriter_init(&w, stdout, SL_JSONWRITER_SPACED);
+    sl_jsonwriter_begin_object(&w);
+    if (buffer)
+        write_f64(&w, "buffer_gb_per_s", bn_readloop_rate(buffer) * 1e-9);
+    if (file)
+        write_f64(&w, "file_gb_per_s", bn_readloop_rate(file) * 1e-9);
+    sl_jsonwriter_end_object(&w);
+    return sl_jsonwriter_done(&w) < 0 || printf("\n") < 0 || fflush(stdout) ? -EIO : 0;
+}
+
+static int serve(struct bench *b, struct sl_diag *diag)
+{
+    static struct bn_readloop buffer_loop, file_loop; /* large; one thread */
+    struct bn_readloop *of_file = b->file.base ? &file_loop : NULL;
+    struct bn_team *team = NULL;
+    struct bn_buffer buffer = { 0 };
+    enum sl_cpu_level level = sl_cpu_best();
+    char line[64];
+    int r = bn_team_new(&team, NULL, b->args.n_threads, diag);
+
+    if (r < 0)
+        return r;
+    r = bn_buffer_new(&buffer, b->args.n_bytes, BN_PAGES_HUGE, b->topo, diag);
+    if (r == 0) {
+        bn_readloop_init(&buffer_loop, team, buffer.base, buffer.bytes, 0, level, SECONDS_SERVE);
+        if (of_file)
+            bn_readloop_init(of_file, team, b->file.base, b->file.bytes, 0, level,
+                             SECONDS_SERVE);
+        r = answer(NULL, NULL);
+    }
+    while (r == 0 && fgets(line, sizeof(line), stdin))
+        r = answer(&buffer_loop, of_file);
+    bn_buffer_free(&buffer);
+    bn_team_free(team);
+    return r == -EIO ? sl_diag_set(diag, r, "the result cannot be written") : r;
 }
 
 /* Some cores of one node, as one object of an array. */
@@ -233,6 +279,8 @@ static int run(struct bench *b, struct sl_diag *diag)
         r = map_file(b, diag);
     if (r < 0)
         return r;
+    if (b->args.is_serve)
+        return serve(b, diag);
     sl_jsonwriter_init(&b->json, stdout, SL_JSONWRITER_SPACED);
     sl_jsonwriter_begin_object(&b->json);
     r = measure_all(b, diag);
@@ -264,12 +312,17 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case 'e':
         args->is_each = true;
         return 0;
+    case 's':
+        args->is_serve = true;
+        return 0;
     case ARGP_KEY_ARG:
         if (args->file)
             argp_usage(state);
         args->file = arg;
         return 0;
     case ARGP_KEY_END:
+        if (args->is_each && args->is_serve)
+            argp_error(state, "--each and --serve exclude each other");
         if (args->n_bytes < (size_t)BYTES_MIN * SL_POOL_WORKERS_MAX)
             argp_error(state, "at least %u bytes", BYTES_MIN * SL_POOL_WORKERS_MAX);
         return 0;
@@ -284,6 +337,7 @@ int main(int argc, char **argv)
         { "threads", 't', "N", 0, "threads (2)", 0 },
         { "bytes", 'b', "N", 0, "bytes that are read in turn (1073741824)", 0 },
         { "each", 'e', NULL, 0, "every core, L3 domain and NUMA node, too", 0 },
+        { "serve", 's', NULL, 0, "measure again for each line of stdin", 0 },
         { 0 }
     };
     static const struct argp argp = { options, parse_option, "[FILE]",

@@ -100,10 +100,58 @@ def phases(build, model, *options):
     return Talker([build / 'bench/phases', model, '--residency', 'resident', *options])
 
 
-def read_rate(build, model, threads, n_bytes=1 << 30):
-    """Bytes/s of the read loop through the file's mapping, or huge pages: the better."""
-    found = run_json([build / 'bench/bandwidth', '--threads', threads, '--bytes', n_bytes, model])
-    return max(found['file_gb_per_s'], found['buffer_gb_per_s']) * 1e9
+class ReadLoop(Talker):
+    """The read loop, held open: bytes/s through huge pages and through the file's mapping."""
+
+    def __init__(self, build, model, threads, n_bytes=1 << 30):
+        super().__init__([build / 'bench/bandwidth', '--serve', '--threads', threads, '--bytes',
+                          n_bytes, model])
+
+    def rates(self):
+        found = self.ask('')
+        return {name: found[f'{name}_gb_per_s'] * 1e9 for name in ('buffer', 'file')}
+
+
+def slices(count, size):
+    """count in parts of size, the last one maybe shorter."""
+    return [min(size, count - at) for at in range(0, count, size)]
+
+
+class Sliced:
+    """Phases of a program that were taken in slices, each right after a turn of the read loop:
+    memory's speed changes within seconds on some machines, so only slices can be compared."""
+
+    def __init__(self):
+        self.phases = []
+        self.reads = []
+
+    def add(self, phase, read):
+        phase.pop('call_ms', None)
+        self.phases.append(phase)
+        self.reads.append(read)
+
+    def total(self, key):
+        return sum(phase[key] for phase in self.phases)
+
+    @property
+    def rate(self):
+        return self.total('n_tokens') / self.total('seconds')
+
+    def share(self, slice_bytes):
+        """Of the time, the part that reading so many bytes in each slice takes at the speed that
+        the read loop had beside it: the better of its two."""
+        allowed = sum(size / max(read.values()) for size, read in zip(slice_bytes, self.reads))
+        return allowed / self.total('seconds')
+
+    def data(self):
+        return {'phases': self.phases, 'reads': self.reads}
+
+
+def loops_note(sliceds):
+    """What the read loop gave beside them, for below a table."""
+    both = [f'{name} {spread([read[key] for s in sliceds for read in s.reads], 1, 1e-9)}'
+            for key, name in (('buffer', 'huge pages'), ('file', 'the mapped file'))]
+    return f'The read loop, GB/s: {", ".join(both)}.'
 
 
 def token_ids(path, seed, count):

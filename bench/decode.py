@@ -3,9 +3,9 @@
 
     decode.py MODEL --build FOLDER [--batches 1,2,4,8,16] [--depth 16384] [--rounds 5]
 
-In every round each row takes its turn, a read loop over the file first: so many sequences,
-which have just begun, are fed one random id each per step; and one sequence behind so many
-ids goes on. Tokens that choose the same expert read it once, so a step reads the union of
+In every round each row takes its turn, in slices of some steps with the read loop before
+each: so many sequences, which have just begun, are fed one random id each per step; and one
+sequence behind so many ids goes on. Tokens that choose the same expert read it once, so a step reads the union of
 what its tokens chose: the table has it, and the time that its bytes take at the loop's speed
 is what memory allows.
 """
@@ -14,14 +14,17 @@ import pathlib
 import sys
 
 import benchlib
-from benchlib import Table, median, spread
+from benchlib import ReadLoop, Sliced, Table, median, spread
 
 
 def commands(args):
-    """(name, command) of each row."""
-    rows = [(f'{n} at once', f'batch {n} {max(args.tokens // n, 4)}') for n in args.batches]
+    """(name, commands) of each row: its slices."""
+    rows = [(f'{n} at once', [f'batch {n} {steps}' for steps in
+                              benchlib.slices(max(args.tokens // n, 4), args.slice)])
+            for n in args.batches]
     if args.depth:
-        rows.append((f'behind {args.depth}', f'decode {args.tokens}'))
+        rows.append((f'behind {args.depth}',
+                     [f'decode {n}' for n in benchlib.slices(args.tokens, args.slice)]))
     return rows
 
 
@@ -32,25 +35,26 @@ def context(args):
     return -(-n_long // 256) * 256 + n_short + 256
 
 
-def measure(args, our):
+def measure(args, our, loop):
     rounds = []
     for index in range(-1, args.rounds):  # the first is not timed
         entry = {}
-        for name, command in commands(args):
-            read = benchlib.read_rate(args.build, args.model, args.threads)
-            entry[name] = {**our.ask(command), 'read_bytes_per_s': read}
-            del entry[name]['call_ms']
+        for name, words in commands(args):
+            entry[name] = Sliced()
+            for command in words:
+                read = loop.rates()
+                entry[name].add(our.ask(command), read)
         if index >= 0:
             rounds.append(entry)
             print(f'decode: round {index + 1} of {args.rounds}', file=sys.stderr)
     return rounds
 
 
-def n_union(opened, phase, n_steps):
+def n_union(opened, row, n_steps):
     """Experts of a layer that a step's tokens chose, all together; None for dense models."""
-    if not opened['n_moe_layers'] or phase['phase'] != 'batch':
+    if not opened['n_moe_layers'] or row.phases[0]['phase'] != 'batch':
         return None
-    return phase['n_chosen'] / n_steps / opened['n_moe_layers']
+    return row.total('n_chosen') / n_steps / opened['n_moe_layers']
 
 
 def tabulate(args, opened, rounds):
@@ -59,18 +63,17 @@ def tabulate(args, opened, rounds):
                   'MB/step', 'memory allows', 'share of it', 'major faults')
     for name, _ in commands(args):
         found = [entry[name] for entry in rounds]
-        n_batch = found[0]['n_batch']
-        steps = found[0]['n_tokens'] // n_batch
-        step_bytes = [phase['weight_bytes'] / steps for phase in found]
-        allowed = [phase['read_bytes_per_s'] / size * n_batch
-                   for phase, size in zip(found, step_bytes)]
-        rates = [phase['tok_per_s'] for phase in found]
+        n_batch = found[0].phases[0]['n_batch']
+        steps = found[0].total('n_tokens') // n_batch
+        rates = [row.rate for row in found]
+        shares = [row.share([phase['weight_bytes'] for phase in row.phases]) for row in found]
         union = n_union(opened, found[0], steps)
         table.add(name, spread(rates, 2), f'{median([n_batch / r for r in rates]) * 1e3:.1f}',
                   '-' if union is None else f'{union:.1f} of {opened["n_experts"]}',
-                  f'{median(step_bytes) * 1e-6:.0f}', f'{median(allowed):.2f}',
-                  spread([r / a for r, a in zip(rates, allowed)], 3),
-                  sum(phase['major_faults'] for phase in found))
+                  f'{median([row.total("weight_bytes") for row in found]) / steps * 1e-6:.0f}',
+                  f'{median([r / s for r, s in zip(rates, shares)]):.2f}', spread(shares, 3),
+                  sum(row.total('major_faults') for row in found))
+    table.note(benchlib.loops_note([row for entry in rounds for row in entry.values()]))
     return table
 
 
@@ -80,6 +83,7 @@ def main():
     parser.add_argument('--batches', default='1,2,4,8,16', help='sequences at once')
     parser.add_argument('--depth', type=int, default=16384, help='of the long one; 0: none')
     parser.add_argument('--tokens', type=int, default=64, help='decoded in a round and row')
+    parser.add_argument('--slice', type=int, default=8, help='steps between two read loops')
     benchlib.add_common(parser)
     args = parser.parse_args()
     args.batches = [int(word) for word in args.batches.split(',') if word]
@@ -91,15 +95,17 @@ def main():
         if args.depth:
             print(f'decode: computing {args.depth} tokens', file=sys.stderr)
             our.ask(f'fill {args.depth}')
-        rounds = measure(args, our)
+        with ReadLoop(args.build, args.model, args.threads) as loop:
+            rounds = measure(args, our, loop)
         opened = our.opened
     table = tabulate(args, opened, rounds)
-    faults = sum(phase['major_faults'] for entry in rounds for phase in entry.values())
+    faults = sum(row.total('major_faults') for entry in rounds for row in entry.values())
     if faults:
         table.note(f'{faults} pages were read from the disk while decoding was timed: the file is '
                    f'not all in memory, and these figures are of the disk.')
+    data = [{name: row.data() for name, row in entry.items()} for entry in rounds]
     return benchlib.finish('decode', args, table, {'model': args.model.name, 'opened': opened,
-                                                   'rounds': rounds}, faults == 0)
+                                                   'rounds': data}, faults == 0)
 
 
 if __name__ == '__main__':

@@ -4,7 +4,8 @@
     suite.py [MODEL | --make PRESET] --build FOLDER [--parts kernels,peers] [--out FOLDER]
 
 Runs the other programs of this folder one after the other, writes what each found to
-FOLDER/PART.json, and FOLDER/results.md for people. --make writes a random model of a
+FOLDER/PART.json and, for people, FOLDER/PART.md; FOLDER/results.md has all parts that lie
+there, so that a long measurement can be made in several goes. --make writes a random model of a
 preset's shape (see mkmodel --help) below the build folder, once. What a model's context is
 too short for is measured with less.
 """
@@ -20,7 +21,8 @@ from benchlib import ROOT, Failed, Table
 from kernelrows import kernel_tables
 
 HERE = pathlib.Path(__file__).resolve().parent
-PARTS = ('bandwidth', 'kernels', 'attention', 'prefill', 'decode', 'startup', 'peers')
+PARTS = ('bandwidth', 'kernels', 'attention', 'prefill', 'decode', 'startup', 'peers', 'depth',
+         'repacked', 'drafts')
 LONG_CTX = 24576  # positions from which on nothing has to be left out
 
 
@@ -124,11 +126,33 @@ def startup(suite, path):
                         0 if suite.args.keep_caches else n)
 
 
+def compare(suite, path, tests, *options):
+    return suite.script('peers/compare.py', path, *suite.rounds(5), '--tests', ','.join(tests),
+                        *options)
+
+
+def short_tests(suite):
+    return [f'pp{n}' for n in suite.prompts] + [f'tg{suite.tokens}']
+
+
 def peers(suite, path):
-    tests = [f'pp{n}' for n in suite.prompts] + [f'tg{suite.tokens}',
-                                                 f'tg{suite.tokens}@{suite.depth}']
-    return suite.script('peers/compare.py', path, *suite.levels(), *suite.rounds(5), '--tests',
-                        ','.join(tests))
+    return compare(suite, path, short_tests(suite), *suite.levels())
+
+
+def depth(suite, path):
+    """llama.cpp computes the long prompt at each level: at one is enough."""
+    return compare(suite, path, [f'tg{suite.tokens}@{suite.depth}'], '--cpu',
+                   suite.args.cpu or 'auto')
+
+
+def repacked(suite, path):
+    return compare(suite, path, short_tests(suite), '--cpu', suite.args.cpu or 'auto',
+                   '--repack', '--apart')
+
+
+def drafts(suite, path):
+    return suite.script('speculation.py', path, *suite.rounds(3), '--parts', 'imposed', '--guesses',
+                        '0,80,95,100')
 
 
 def make_model(args):
@@ -185,10 +209,24 @@ def heading(suite):
     return (f'# Measurements\n\n{facts["cpu"]}, {facts["n_cpus"]} CPUs, {suite.threads} threads, '
             f'{facts["memory_bytes"] / (1 << 30):.1f} GiB, Linux {facts["kernel"]}; '
             f'{suite.args.model.name}, {suite.info["file_bytes"]} bytes, '
-            f'{suite.info["token_bytes"]} read for a token; {facts["commit"]}, {facts["date"]}. '
-            f'Load before the start: {facts["load"]:.2f}.\n\n'
+            f'{suite.info["token_bytes"]} read for a token.\n\n'
             f'Median [lowest .. highest] of the rounds; doc/benchmarking.md says how to read '
             f'the tables.\n')
+
+
+def run_part(suite, name):
+    """Write a part's files; whether all is well."""
+    path = suite.args.out / f'{name}.json'
+    path.unlink(missing_ok=True)  # or an older result would be taken for this one's
+    facts = benchlib.machine()
+    try:
+        text, is_well = globals()[name](suite, path)
+    except Failed as error:
+        print(f'bench: {name}: {error}', file=sys.stderr)
+        text, is_well = f'## {name}\n\nFailed: {error}\n', False
+    text += f'\n{facts["commit"]}, {facts["date"]}, load average before {facts["load"]:.2f}\n'
+    path.with_suffix('.md').write_text(text, encoding='utf-8')
+    return is_well
 
 
 def main():
@@ -197,21 +235,16 @@ def main():
     suite = Suite(args)
     args.out.mkdir(parents=True, exist_ok=True)
     benchlib.warn_if_busy('bench')
-    texts, failed = [heading(suite)], []
+    failed = []
     for name in args.parts:
         began = time.monotonic()
-        path = args.out / f'{name}.json'
-        path.unlink(missing_ok=True)  # or an older result would be taken for this one's
         print(f'bench: {name}', file=sys.stderr)
-        try:
-            text, is_well = globals()[name](suite, path)
-        except Failed as error:
-            print(f'bench: {name}: {error}', file=sys.stderr)
-            text, is_well = f'## {name}\n\nFailed: {error}\n', False
-        if not is_well:
+        if not run_part(suite, name):
             failed.append(name)
-        texts.append(text)
-        (args.out / 'results.md').write_text('\n'.join(texts), encoding='utf-8')
+        parts = [args.out / f'{part}.md' for part in PARTS]
+        texts = [path.read_text(encoding='utf-8') for path in parts if path.is_file()]
+        (args.out / 'results.md').write_text('\n'.join([heading(suite), *texts]),
+                                             encoding='utf-8')
         print(f'bench: {name}: {time.monotonic() - began:.0f} s', file=sys.stderr)
     print(f'bench: {args.out / "results.md"}', file=sys.stderr)
     if failed:

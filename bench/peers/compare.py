@@ -2,14 +2,20 @@
 """Speed of Sluice beside llama.cpp and the memory of this machine, as ratios.
 
     compare.py [MODEL] --build FOLDER [--tests pp512,tg128,tg128@16384] [--cpu auto,avx2]
+    compare.py MODEL --build FOLDER --repack --apart
 
 pp: a prompt of so many random ids at once; tg: so many one by one, from an empty sequence,
-or behind so many others (@). Both programs run as one process each, on the same file, with
-the same ids and as many threads, and wait while the other is timed. In every round each
-test takes its turn: the read loop over the file, Sluice, llama.cpp. A first round, shorter,
-is not timed. Medians over the rounds, with the lowest and highest; a ratio is taken within
-a round. Pages that were read from the disk meanwhile are counted: with any, the program
-fails, because these would be figures of the disk.
+or behind so many others (@). Each program is a process on the same file, with the same ids
+and as many threads, and waits while another is timed. Decoding goes in slices of a few
+tokens: the read loop, then each program in turn. Prompts are taken whole. A first round,
+shorter, is not timed. Medians over the rounds, with the lowest and highest; a ratio is
+taken within a round. Pages that were read from the disk meanwhile are counted: with any,
+the program fails, because these would be figures of the disk.
+
+--apart opens one program at a time, anew in every round, where memory cannot hold both: as
+with --repack, which lets llama.cpp keep a second, rearranged copy of the weights. What memory
+gave may then have changed between the two, so the ratio of decoding is that of their shares
+of the read loop's speed.
 
 llama.cpp comes from npm (see llamacpp.py; SL_LLAMA_NPM names the folder); without it Sluice
 alone is measured.
@@ -26,13 +32,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 import benchlib  # noqa: E402  (found through the line above)
-from benchlib import ROOT, Failed, Table, median, spread  # noqa: E402
+from benchlib import ROOT, Failed, ReadLoop, Sliced, Table, median, spread  # noqa: E402
 
 UNTIMED_PROMPT = 512  # tokens, at most: enough to touch every expert
 UNTIMED_DECODE = 16
 SKIPPED = ('llama.cpp is skipped: SL_LLAMA_NPM names no folder with node_modules '
            '(npm install node-llama-cpp@3.22.1)')
-PROGRAMS = ('sluice', 'llama.cpp')
 
 
 class Test:
@@ -47,11 +52,44 @@ class Test:
         self.count = int(found[2] or found[4])
         self.depth = int(found[5] or 0)
 
-    def command(self, is_timed):
+    def begin(self):
+        """The command before the slices, or None."""
+        return None if self.is_prompt or self.depth else 'restart'
+
+    def commands(self, size, is_timed):
         if self.is_prompt:
-            return f'prefill {self.count if is_timed else min(self.count, UNTIMED_PROMPT)}'
+            return [f'prefill {self.count if is_timed else min(self.count, UNTIMED_PROMPT)}']
         count = self.count if is_timed else min(self.count, UNTIMED_DECODE)
-        return f'decode {count}' if self.depth else f'batch 1 {count}'
+        return [f'decode {n}' for n in benchlib.slices(count, size)]
+
+
+class Program:
+    """One of those that are compared. kind: "sluice" or "llama.cpp"; cpu: as for --cpu."""
+
+    def __init__(self, kind, cpu):
+        self.kind = kind
+        self.cpu = cpu
+        self.talker = None
+        self.name = f'{kind} {cpu}'
+        self.opened = None
+
+    def start(self, args):
+        short, long = contexts(args)
+        if self.kind == 'sluice':
+            self.talker = benchlib.phases(
+                args.build, args.model, '--cpu', self.cpu, '--threads', args.threads, '--kv',
+                args.kv, '--seed', args.seed, '--ctx', short + long + 256, '--seqs', 2, '--chunk',
+                args.chunk)
+        else:
+            flags = ['--repack'] if args.repack else []
+            self.talker = benchlib.Talker(
+                [sys.executable, HERE / 'llamacpp.py', 'serve', args.model, '--cpu', self.cpu,
+                 '--threads', args.threads, '--kv', args.kv, '--seed', args.seed, '--ctx',
+                 max(short, 512), '--long-ctx', long, '--flash', args.flash, *flags])
+        self.opened = self.talker.opened
+        args.threads = self.opened['n_threads']
+        self.name = f'{self.kind} {self.opened["cpu"]}'
+        return self.talker
 
 
 def round_up(count):
@@ -59,66 +97,107 @@ def round_up(count):
 
 
 def contexts(args):
-    """Positions for what is forgotten after each test, and for the long sequence."""
-    short = round_up(max([test.count + 1 for test in args.tests if not test.depth], default=1))
-    long = [test.count * (args.rounds + 1) for test in args.tests if test.depth]
-    return short, round_up(args.depth + sum(long)) if args.depth else 0
+    """Positions for what is forgotten after each prompt, and for the sequence that decodes."""
+    short = round_up(max([test.count + 1 for test in args.tests if test.is_prompt], default=1))
+    behind = [test.count for test in args.tests if test.depth]
+    fresh = [test.count for test in args.tests if not test.is_prompt and not test.depth]
+    return short, round_up(max(args.depth + sum(behind) * (args.rounds + 1),
+                               max(fresh, default=1)))
 
 
-def start_ours(args, cpu):
-    short, long = contexts(args)
-    return benchlib.phases(args.build, args.model, '--cpu', cpu, '--threads', args.threads,
-                           '--kv', args.kv, '--seed', args.seed, '--ctx', short + long + 256,
-                           '--seqs', 2, '--chunk', args.chunk)
+def run_test(args, test, programs, loop, is_timed):
+    """{program: Sliced}, the programs in turn, each in front once."""
+    found = {program: Sliced() for program in programs}
+    if test.begin():
+        for program in programs:
+            program.talker.ask(test.begin())
+    for index, command in enumerate(test.commands(args.slice, is_timed)):
+        read = loop.rates()
+        first = index % len(programs)
+        for program in programs[first:] + programs[:first]:
+            found[program].add(program.talker.ask(command), read)
+    return found
 
 
-def start_peer(args, cpu):
-    short, long = contexts(args)
-    flags = ['--repack'] if args.repack else []
-    return benchlib.Talker([sys.executable, HERE / 'llamacpp.py', 'serve', args.model, '--cpu', cpu,
-                            '--threads', args.threads, '--kv', args.kv, '--seed', args.seed,
-                            '--ctx', max(short, 512), '--long-ctx', long, '--flash', args.flash,
-                            *flags])
+def fill(args, programs):
+    for program in programs:
+        print(f'compare: {program.name} computes {args.depth} tokens', file=sys.stderr)
+        program.talker.ask('restart')
+        program.talker.ask(f'fill {args.depth}')
 
 
-def measure(args, programs, label):
-    """Rounds of {test: {program: phase, "read_bytes_per_s": ..}}."""
-    if args.depth:
-        for name, program in programs.items():
-            print(f'compare: {label}: {name} computes {args.depth} tokens', file=sys.stderr)
-            program.ask(f'fill {args.depth}')
-    rounds = []
-    for index in range(-1, args.rounds):
-        entry = {}
-        for test in args.tests:
-            found = {'read_bytes_per_s': benchlib.read_rate(args.build, args.model, args.threads,
-                                                            args.bandwidth_bytes)}
-            for name, program in programs.items():
-                found[name] = program.ask(test.command(index >= 0))
-                found[name].pop('call_ms', None)
-            entry[test.name] = found
-        if index >= 0:
-            rounds.append(entry)
-            print(f'compare: {label}: round {index + 1} of {args.rounds}', file=sys.stderr)
+def measure_together(args, programs, loop):
+    """Rounds of {test: {program: Sliced}}."""
+    rounds = [{} for _ in range(args.rounds)]
+    for is_deep in (False, True):
+        tests = [test for test in args.tests if bool(test.depth) == is_deep]
+        if is_deep and tests:
+            fill(args, programs)
+        for index in range(-1 if tests else args.rounds, args.rounds):
+            for test in tests:
+                found = run_test(args, test, programs, loop, index >= 0)
+                if index >= 0:
+                    rounds[index][test] = found
+            if index >= 0:
+                print(f'compare: round {index + 1} of {args.rounds}', file=sys.stderr)
     return rounds
 
 
-def add_rows(args, table, level, opened, rounds):
-    """The rows of one CPU level; how many pages were read from the disk."""
+def measure_apart(args, programs, loop):
+    """The same, one program open at a time."""
+    rounds = []
+    for index in range(args.rounds):
+        entry = {test: {} for test in args.tests}
+        for program in programs:
+            with program.start(args):
+                for test in args.tests:
+                    if not test.depth:
+                        run_test(args, test, [program], loop, False)
+                for test in sorted(args.tests, key=lambda test: test.depth):
+                    if test.depth:
+                        fill(args, [program])
+                        run_test(args, test, [program], loop, False)
+                    entry[test].update(run_test(args, test, [program], loop, True))
+            print(f'compare: round {index + 1} of {args.rounds}: {program.name}', file=sys.stderr)
+        rounds.append(entry)
+    return rounds
+
+
+def ratios(args, test, rounds, one, other, token_bytes):
+    """one ÷ other, of each round."""
+    if args.apart and not test.is_prompt:
+        return [a / b for a, b in zip(shares(test, rounds, one, token_bytes),
+                                      shares(test, rounds, other, token_bytes))]
+    return [entry[test][one].rate / entry[test][other].rate for entry in rounds]
+
+
+def shares(test, rounds, program, token_bytes):
+    """Of what memory allows, in each round."""
+    return [row.share([token_bytes * phase['n_tokens'] for phase in row.phases])
+            for row in (entry[test][program] for entry in rounds)]
+
+
+def add_rows(args, table, programs, rounds):
+    """A row for each test and program; how many pages were read from the disk."""
+    token_bytes = programs[0].opened['token_bytes']
     n_faults = 0
+
+    def ratio(test, one, other):
+        if other in (None, one):
+            return '-'
+        return spread(ratios(args, test, rounds, one, other, token_bytes), 3)
+
     for test in args.tests:
-        found = [entry[test.name] for entry in rounds]
-        ours = [entry['sluice']['tok_per_s'] for entry in found]
-        peer = [entry['llama.cpp']['tok_per_s'] for entry in found if 'llama.cpp' in entry]
-        reads = [entry['read_bytes_per_s'] for entry in found]
-        shares = [rate * opened['token_bytes'] / read for rate, read in zip(ours, reads)]
-        faults = [sum(entry[name]['major_faults'] for entry in found)
-                  for name in PROGRAMS if name in found[0]]
-        n_faults += sum(faults)
-        table.add(test.name, level, spread(ours, 2), spread(peer, 2) if peer else '-',
-                  spread([o / p for o, p in zip(ours, peer)], 3) if peer else '-',
-                  f'{median(reads) * 1e-9:.1f}', '-' if test.is_prompt else spread(shares, 3),
-                  ' + '.join(map(str, faults)))
+        for program in programs:
+            rows = [entry[test][program] for entry in rounds]
+            peer = next((p for p in programs if p.cpu == program.cpu and p.kind != 'sluice'), None)
+            faults = sum(row.total('major_faults') for row in rows)
+            n_faults += faults
+            table.add(test.name, program.name, spread([row.rate for row in rows], 2),
+                      ratio(test, program, peer),
+                      ratio(test, program, programs[0]) if program.kind == 'sluice' else '-',
+                      '-' if test.is_prompt
+                      else spread(shares(test, rounds, program, token_bytes), 3), faults)
     return n_faults
 
 
@@ -134,20 +213,25 @@ def routing(args):
     return '; '.join((done.stdout.strip() or done.stderr.strip()).splitlines())
 
 
-def run_level(args, table, cpu):
-    """All rounds of a CPU level; what goes into the results, and the faults."""
+def run(args):
+    """All rounds; the programs without those that turned out to be the same level twice."""
+    kinds = ['sluice', 'llama.cpp'] if args.peer else ['sluice']
+    programs = [Program(kind, cpu) for cpu in args.cpu.split(',') for kind in kinds]
     with contextlib.ExitStack() as stack:
-        programs = {'sluice': stack.enter_context(start_ours(args, cpu))}
-        opened = programs['sluice'].opened
-        args.threads = opened['n_threads']
-        if args.peer:
-            programs['llama.cpp'] = stack.enter_context(start_peer(args, cpu))
-        builds = {name: program.opened['cpu'] for name, program in programs.items()}
-        rounds = measure(args, programs, cpu)
-    n_faults = add_rows(args, table, builds['sluice'], opened, rounds)
-    if args.peer:
-        table.note(f'{builds["sluice"]}: llama.cpp runs its build for {builds["llama.cpp"]}.')
-    return {'cpu': cpu, 'builds': builds, 'opened': opened, 'rounds': rounds}, n_faults
+        if args.apart:
+            with programs[0].start(args):
+                pass  # says how many threads, and reads the file
+        else:
+            opened = []
+            for program in programs:
+                if program.kind == 'sluice' or program.cpu in [p.cpu for p in opened]:
+                    stack.enter_context(program.start(args))
+                    if program.name not in [p.name for p in opened]:  # auto may be avx2
+                        opened.append(program)
+            programs = opened
+        loop = stack.enter_context(ReadLoop(args.build, args.model, args.threads,
+                                            args.bandwidth_bytes))
+        return programs, (measure_apart if args.apart else measure_together)(args, programs, loop)
 
 
 def parse_args():
@@ -158,10 +242,13 @@ def parse_args():
     parser.set_defaults(cpu='auto,avx2')
     parser.add_argument('--chunk', type=int, default=512, help="tokens of a prompt's step; "
                         'llama.cpp has 512')
+    parser.add_argument('--slice', type=int, default=8, help='tokens decoded between two read '
+                        'loops')
     parser.add_argument('--flash', choices=('auto', 'off', 'on'), default='auto',
                         help="llama.cpp's flash attention; auto is its default")
     parser.add_argument('--repack', action='store_true', help='let llama.cpp keep a second, '
                         'rearranged copy of the weights')
+    parser.add_argument('--apart', action='store_true', help='one program at a time')
     parser.add_argument('--bandwidth-bytes', type=int, default=1 << 30)
     parser.add_argument('--no-peer', dest='peer', action='store_false')
     parser.add_argument('--no-check', dest='check', action='store_false',
@@ -187,31 +274,34 @@ def main():
         print(f'compare: {SKIPPED}', file=sys.stderr)
         args.peer = False
     benchlib.warn_if_busy('compare')
-    table = Table(f'Beside llama.cpp, {args.model.name}, kv {args.kv}', 'test', 'level',
-                  'Sluice tokens/s', 'llama.cpp tokens/s', 'ratio', 'memory GB/s',
-                  'Sluice / memory', 'major faults')
-    levels, n_faults, done = [], 0, set()
+    programs, rounds = run(args)
+    table = Table(f'Beside llama.cpp, {args.model.name}, kv {args.kv}', 'test', 'program',
+                  'tokens/s', 'times llama.cpp', f'times {programs[0].name}', 'of memory',
+                  'major faults')
+    n_faults = add_rows(args, table, programs, rounds)
+    table.note(f'{args.threads} threads, seed {args.seed}, {args.rounds} rounds, '
+               f'{"one program open at a time" if args.apart else "all programs open"}.')
+    if args.peer:
+        table.note(f'llama.cpp: flash attention {args.flash}, weights '
+                   f'{"repacked" if args.repack else "as in the file"}.')
+    elif is_wanted:
+        table.note(SKIPPED)
+    table.note(benchlib.loops_note([row for entry in rounds for test in entry.values()
+                                    for row in test.values()]))
     text = routing(args)
-    for cpu in args.cpu.split(','):
-        if cpu in done:
-            continue
-        data, faults = run_level(args, table, cpu)
-        levels.append(data)
-        n_faults += faults
-        done |= {cpu, data['builds']['sluice']}  # auto may be avx2
-    table.note(f'{args.threads} threads, seed {args.seed}, {args.rounds} rounds; llama.cpp: flash '
-               f'attention {args.flash}, weights {"repacked" if args.repack else "as in the file"}.'
-               if args.peer else f'{args.threads} threads, seed {args.seed}, {args.rounds} rounds; '
-               f'{SKIPPED if is_wanted else "without llama.cpp"}.')
     if text:
         table.note(text)
     if n_faults:
         table.note(f'{n_faults} pages were read from the disk while something was timed: the file '
                    f'is not all in memory, and these figures are of the disk.')
+    data = [{test.name: {program.name: row.data() for program, row in found.items()}
+             for test, found in entry.items()} for entry in rounds]
     return benchlib.finish('compare', args, table,
                            {'model': args.model.name, 'model_bytes': args.model.stat().st_size,
                             'kv': args.kv, 'flash': args.flash, 'repack': args.repack,
-                            'levels': levels}, n_faults == 0)
+                            'apart': args.apart,
+                            'opened': {program.name: program.opened for program in programs},
+                            'rounds': data}, n_faults == 0)
 
 
 if __name__ == '__main__':

@@ -305,9 +305,12 @@ def timed(peer, name, parts, n_batch):
 def obey(peer, contexts, ids, words):
     """One command; as those of bench/phases, of which batch is for one sequence only."""
     name, counts = words[0], [int(word) for word in words[1:]]
-    peer.ctx = contexts['long' if name in ('fill', 'decode') else 'short']
+    peer.ctx = contexts['long' if name in ('fill', 'decode', 'restart') else 'short']
     if name not in ('fill', 'decode'):
         peer.clear()
+    if name == 'restart':
+        print(json.dumps({'phase': name}), flush=True)
+        return
     if name in ('fill', 'prefill') and len(counts) == 1:
         tokens = ids.take(counts[0])
         size = peer.options['n_batch']
