@@ -87,9 +87,12 @@ SL_INLINE struct one_scales scales_q2_k(const uint8_t *block)
     };
 }
 
+/* Two bits of each byte; those of odd groups 4 times as large: half of the shifts. */
 SL_INLINE __m256i two_bits(const uint8_t *qs, int g)
 {
-    return and8(_mm256_srli_epi16(one_load(qs + 32 * (g / 4)), 2 * (g % 4)), 3);
+    __m256i v = one_load(qs + 32 * (g / 4));
+
+    return and8(g % 4 < 2 ? v : _mm256_srli_epi16(v, 4), g % 2 ? 12 : 3);
 }
 
 SL_INLINE __m256i values_q2_k(const uint8_t *block, int g)
@@ -97,40 +100,47 @@ SL_INLINE __m256i values_q2_k(const uint8_t *block, int g)
     return two_bits(block + offsetof(struct sl_block_q2_k, qs), g);
 }
 
+/* Four low bits of the scales stand in the nibbles of eight bytes, two high ones in four
+ * bytes behind them. */
 SL_INLINE struct one_scales scales_q3_k(const uint8_t *block)
 {
-    uint64_t low, high;
-    __m128i s;
+    const uint8_t *scales = block + offsetof(struct sl_block_q3_k, scales);
+    __m128i low = _mm_cvtsi64_si128((long long)sl_load_u64(scales));
+    __m128i high = _mm_set1_epi32((int)sl_load_u32(scales + 8));
 
-    sl_scales_q3_k(block + offsetof(struct sl_block_q3_k, scales), &low, &high);
-    s = _mm_sub_epi8(_mm_set_epi64x((long long)high, (long long)low), _mm_set1_epi8(32));
-    return (struct one_scales){ .scale = _mm256_cvtepi8_epi16(even_odd(s)) };
+    low = _mm_and_si128(_mm_unpacklo_epi64(low, _mm_srli_epi16(low, 4)), _mm_set1_epi8(15));
+    high = _mm_and_si128(_mm_srlv_epi32(high, _mm_setr_epi32(0, 2, 4, 6)), _mm_set1_epi8(3));
+    low = _mm_sub_epi8(_mm_or_si128(low, _mm_slli_epi16(high, 4)), _mm_set1_epi8(32));
+    return (struct one_scales){ .scale = _mm256_cvtepi8_epi16(even_odd(low)) };
 }
 
 SL_INLINE __m256i values_q3_k(const uint8_t *block, int g)
 {
     __m256i high = one_load(block + offsetof(struct sl_block_q3_k, hmask));
+    int bit = g % 2 ? 4 : 2;
 
     return _mm256_or_si256(two_bits(block + offsetof(struct sl_block_q3_k, qs), g),
-                           and8(shift16(high, 2 - g), 4));
+                           and8(shift16(high, bit - g), 1 << bit));
 }
 
 SL_INLINE struct one_scales scales_iq4_xs(const uint8_t *block)
 {
+    const __m128i order = _mm_setr_epi8(0, 2, 4, 6, -1, -1, -1, -1, 1, 3, 5, 7, -1, -1, -1, -1);
     uint64_t s = sl_scales_iq4_xs(sl_load_u16(block + offsetof(struct sl_block_iq4_xs, scales_h)),
                                   block + offsetof(struct sl_block_iq4_xs, scales_l));
+    __m128i bytes = _mm_sub_epi8(_mm_cvtsi64_si128((long long)s), _mm_set1_epi8(32));
 
-    return (struct one_scales){ .scale = _mm256_sub_epi16(both_lanes(s), _mm256_set1_epi16(32)) };
+    return (struct one_scales){ .scale = _mm256_cvtepi8_epi16(_mm_shuffle_epi8(bytes, order)) };
 }
 
+/* Two groups of 16 bytes lie side by side: first their low nibbles, then the high ones. */
 SL_INLINE __m256i values_iq4_xs(const uint8_t *block, int g)
 {
     static const int8_t levels[16] __attribute__((aligned(16))) = SL_IQ4_VALUES;
     __m256i table = _mm256_broadcastsi128_si256(_mm_load_si128((const void *)levels));
-    __m128i v = _mm_loadu_si128(
-        (const void *)(block + offsetof(struct sl_block_iq4_xs, qs) + 16 * g));
 
-    return _mm256_shuffle_epi8(table, and8(_mm256_set_m128i(_mm_srli_epi16(v, 4), v), 15));
+    return _mm256_shuffle_epi8(table,
+                               nibbles256(block + offsetof(struct sl_block_iq4_xs, qs), g));
 }
 
 void sl_matmul_one_q2_k_avx2(float *out, size_t out_stride, const void *w, size_t row_bytes,
@@ -139,6 +149,7 @@ void sl_matmul_one_q2_k_avx2(float *out, size_t out_stride, const void *w, size_
     one256(out, w, row_bytes, n_rows, x,
            (struct one_type){ .values = values_q2_k,
                               .scales = scales_q2_k,
+                              .odd_up = 2,
                               .kind = ONE_MINS,
                               .block_bytes = sizeof(struct sl_block_q2_k),
                               .d_off = offsetof(struct sl_block_q2_k, d),
@@ -151,6 +162,7 @@ void sl_matmul_one_q3_k_avx2(float *out, size_t out_stride, const void *w, size_
     one256(out, w, row_bytes, n_rows, x,
            (struct one_type){ .values = values_q3_k,
                               .scales = scales_q3_k,
+                              .odd_up = 2,
                               .kind = ONE_OFFSET,
                               .shift = 2,
                               .block_bytes = sizeof(struct sl_block_q3_k),
@@ -200,6 +212,7 @@ void sl_matmul_one_iq4_xs_avx2(float *out, size_t out_stride, const void *w, siz
            (struct one_type){ .values = values_iq4_xs,
                               .scales = scales_iq4_xs,
                               .kind = ONE_SIGNED,
+                              .is_split = true,
                               .block_bytes = sizeof(struct sl_block_iq4_xs),
                               .d_off = offsetof(struct sl_block_iq4_xs, d) });
 }

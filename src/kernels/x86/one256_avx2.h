@@ -4,7 +4,8 @@
  *
  * Within a block, 32 weights are unpacked to bytes, met with x by maddubs (pairs in
  * 16 bits) and with their scales by madd (32 bits). What blocks come to waits in a
- * table until four rows are there (one_avx2.h).
+ * table until four rows are there (one_avx2.h). The sums of x are brought into the order
+ * of the scales once per call.
  *
  * Parameters of one256, all constants, so that each use is a function of its own:
  *   values   group g (32 elements) of a block as bytes: unsigned, at most 63, so
@@ -13,11 +14,17 @@
  *            the low lane, of odd ones in the high lane
  *   kind     ONE_MINS: dmin_off is the offset of dmin; ONE_OFFSET: every value is
  *            2^shift too large, which the sums of x take off again; ONE_SIGNED
+ *   odd_up   values of odd groups are 2^odd_up times as large as they should be
+ *   is_split groups 2 i and 2 i + 1 of values hold the first 16 elements of two
+ *            groups of x and their last 16; scales: of even groups, of odd groups
  */
 #pragma once
 
-/* Blocks of a row between two float steps; the table takes 4 KiB. */
-#define ONE_BLOCKS 16
+/* Blocks of a row between two float steps: 8192 columns. The table takes 8 KiB. */
+#define ONE_BLOCKS 32
+
+#include <stdbool.h>
+#include <string.h>
 
 #include "kernels/x86/one_avx2.h"
 #include "tensor/block.h"
@@ -35,7 +42,8 @@ struct one_type {
     one_values_fn values;
     one_scales_fn scales;
     enum one_kind kind;
-    int shift;
+    int shift, odd_up;
+    bool is_split;
     size_t block_bytes, d_off, dmin_off;
 };
 
@@ -57,23 +65,51 @@ SL_INLINE __m256i one_sums(const int16_t *sums)
     return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(one_load(sums), order), 0xd8);
 }
 
+/* Activations of up to ONE_BLOCKS blocks. */
+struct one_chunk {
+    const int8_t *q;
+    int8_t split[ONE_BLOCKS * SL_BLOCK256]; /* what q points to if is_split */
+    __m256i sums[ONE_BLOCKS];               /* as one_sums; unless ONE_SIGNED */
+};
+
+SL_INLINE void one_prepare(struct one_chunk *chunk, const struct sl_act *x, size_t b, size_t n,
+                           struct one_type type)
+{
+    chunk->q = x->q + SL_BLOCK256 * b;
+    for (size_t i = 0; i < n && type.kind != ONE_SIGNED; i++)
+        chunk->sums[i] = one_sums(x->sums + 16 * (b + i));
+    if (!type.is_split)
+        return;
+    for (size_t i = 0; i < n * SL_BLOCK256; i += 64) {
+        __m256i even = one_load(chunk->q + i), odd = one_load(chunk->q + i + 32);
+
+        _mm256_storeu_si256((void *)(chunk->split + i),
+                            _mm256_permute2x128_si256(even, odd, 0x20));
+        _mm256_storeu_si256((void *)(chunk->split + i + 32),
+                            _mm256_permute2x128_si256(even, odd, 0x31));
+    }
+    chunk->q = chunk->split;
+}
+
 SL_INLINE __m256i one_dot(const uint8_t *block, const int8_t *xq, __m256i scale,
                           struct one_type type)
 {
-    __m256i sum = _mm256_setzero_si256();
+    __m256i sum[2] = { _mm256_setzero_si256(), _mm256_setzero_si256() };
 
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
-        __m256i q = type.values(block, g);
-        __m256i x = one_load(xq + 32 * g);
-        __m256i spread = _mm256_shuffle_epi8(scale, one_load(one_spread[g]));
+        __m256i q = type.values(block, g), x = one_load(xq + 32 * g);
+        __m256i spread = _mm256_shuffle_epi8(scale, one_load(one_spread[g >> type.is_split]));
         __m256i pairs = type.kind == ONE_SIGNED
                             ? _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q))
                             : _mm256_maddubs_epi16(q, x);
+        int is_up = type.odd_up ? g % 2 : 0;
 
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, spread));
+        sum[is_up] = _mm256_add_epi32(sum[is_up], _mm256_madd_epi16(pairs, spread));
     }
-    return sum;
+    if (!type.odd_up)
+        return sum[0];
+    return _mm256_add_epi32(sum[0], _mm256_srai_epi32(sum[1], type.odd_up));
 }
 
 /* What the blocks of four rows come to before the horizontal sums. */
@@ -81,37 +117,37 @@ struct one_table {
     __m256i sum[ONE_BLOCKS][4], min_sum[ONE_BLOCKS][4];
 };
 
-/* n blocks from block b on of one row. */
-SL_INLINE void one_row(struct one_table *table, int row, const uint8_t *block,
-                       const struct sl_act *x, size_t b, size_t n, struct one_type type)
+/* n blocks of one row. */
+SL_INLINE void one_row(struct one_table *table, int row, const uint8_t *block, size_t ahead,
+                       const struct one_chunk *chunk, size_t n, struct one_type type)
 {
     for (size_t i = 0; i < n; i++, block += type.block_bytes) {
         struct one_scales s = type.scales(block);
-        __m256i x_sums = one_sums(x->sums + 16 * (b + i));
         __m256i sum;
 
-        one_prefetch(block, ONE_AHEAD_BYTES, type.block_bytes);
-        sum = one_dot(block, x->q + SL_BLOCK256 * (b + i), s.scale, type);
+        one_prefetch(block, ahead, type.block_bytes);
+        sum = one_dot(block, chunk->q + SL_BLOCK256 * i, s.scale, type);
         if (type.kind == ONE_OFFSET)
             sum = _mm256_sub_epi32(
-                sum, _mm256_slli_epi32(_mm256_madd_epi16(s.scale, x_sums), type.shift));
+                sum, _mm256_slli_epi32(_mm256_madd_epi16(s.scale, chunk->sums[i]), type.shift));
         table->sum[i][row] = sum;
         if (type.kind == ONE_MINS)
-            table->min_sum[i][row] = _mm256_madd_epi16(s.min, x_sums);
+            table->min_sum[i][row] = _mm256_madd_epi16(s.min, chunk->sums[i]);
     }
 }
 
+/* Bring four results on by n blocks; d_x: their scales of x. */
 SL_INLINE __m128 one_finish(__m128 acc, const struct one_table *table, const uint8_t *row[4],
-                            const struct sl_act *x, size_t b, size_t n, struct one_type type)
+                            const float *d_x, size_t n, struct one_type type)
 {
     for (size_t i = 0; i < n; i++) {
-        __m128 d_x = _mm_set1_ps(x->d[b + i]);
+        __m128 d = _mm_set1_ps(d_x[i]);
 
         acc = _mm_fmadd_ps(_mm_cvtepi32_ps(one_total4(table->sum[i])),
-                           _mm_mul_ps(one_halves4(row, type.d_off), d_x), acc);
+                           _mm_mul_ps(one_halves4(row, type.d_off), d), acc);
         if (type.kind == ONE_MINS)
             acc = _mm_fnmadd_ps(_mm_cvtepi32_ps(one_total4(table->min_sum[i])),
-                                _mm_mul_ps(one_halves4(row, type.dmin_off), d_x), acc);
+                                _mm_mul_ps(one_halves4(row, type.dmin_off), d), acc);
         for (int r = 0; r < 4; r++)
             row[r] += type.block_bytes;
     }
@@ -122,20 +158,26 @@ SL_INLINE void one256(float *out, const void *w, size_t row_bytes, size_t n_rows
                       const struct sl_act *x, struct one_type type)
 {
     size_t n_blocks = x->n_cols / SL_BLOCK256;
+    struct one_table table;
+    struct one_chunk chunk;
 
-    for (size_t r = 0; r < n_rows; r += 4) {
-        struct one_table table;
-        const uint8_t *row[4];
-        __m128 acc = _mm_setzero_ps();
+    for (size_t b = 0; b < n_blocks; b += ONE_BLOCKS) {
+        const uint8_t *first = (const uint8_t *)w + b * type.block_bytes;
+        size_t n = n_blocks - b < ONE_BLOCKS ? n_blocks - b : ONE_BLOCKS;
+        size_t ahead = one_ahead(row_bytes, n * type.block_bytes);
 
-        one_rows(row, w, row_bytes, n_rows, r);
-        for (size_t b = 0; b < n_blocks; b += ONE_BLOCKS) {
-            size_t n = n_blocks - b < ONE_BLOCKS ? n_blocks - b : ONE_BLOCKS;
+        one_prepare(&chunk, x, b, n, type);
+        for (size_t r = 0; r < n_rows; r += 4) {
+            float acc[4] = { 0 };
+            const uint8_t *row[4];
 
+            one_rows(row, first, row_bytes, n_rows, r);
+            if (b > 0)
+                memcpy(acc, out + r, (n_rows - r < 4 ? n_rows - r : 4) * sizeof(*acc));
             for (int i = 0; i < 4; i++)
-                one_row(&table, i, row[i], x, b, n, type);
-            acc = one_finish(acc, &table, row, x, b, n, type);
+                one_row(&table, i, row[i], ahead, &chunk, n, type);
+            one_store(out + r, one_finish(_mm_loadu_ps(acc), &table, row, x->d + b, n, type),
+                      n_rows - r);
         }
-        one_store(out + r, acc, n_rows - r);
     }
 }

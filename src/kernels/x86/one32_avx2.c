@@ -104,7 +104,8 @@ SL_INLINE void values_q4_1(__m256i ret[2], const uint8_t *a, const uint8_t *b)
 
 SL_INLINE void values_q5_0(__m256i ret[2], const uint8_t *a, const uint8_t *b)
 {
-    const size_t off = offsetof(struct sl_block_q5_0, qs), high = offsetof(struct sl_block_q5_0, qh);
+    const size_t off = offsetof(struct sl_block_q5_0, qs);
+    const size_t high = offsetof(struct sl_block_q5_0, qh);
 
     nibbles2(ret, a + off, b + off);
     add_fifth_bits(ret, a + high, b + high);
@@ -112,7 +113,8 @@ SL_INLINE void values_q5_0(__m256i ret[2], const uint8_t *a, const uint8_t *b)
 
 SL_INLINE void values_q5_1(__m256i ret[2], const uint8_t *a, const uint8_t *b)
 {
-    const size_t off = offsetof(struct sl_block_q5_1, qs), high = offsetof(struct sl_block_q5_1, qh);
+    const size_t off = offsetof(struct sl_block_q5_1, qs);
+    const size_t high = offsetof(struct sl_block_q5_1, qh);
 
     nibbles2(ret, a + off, b + off);
     add_fifth_bits(ret, a + high, b + high);
