@@ -35,6 +35,7 @@
  *  6. Slots read ahead are LOADING, not pinned, with slices left to submit; no other
  *     slot that is not pinned has slices left.
  *  7. A slot with an error is LOADING and pinned.
+ *  8. Onlookers (residency.h) see of each expert what its slot says.
  */
 #include "experts/cache.h"
 
@@ -61,6 +62,8 @@ static int new_common(struct sl_cache **ret_cache, const struct sl_cache_layer *
                       uint32_t n_layers)
 {
     struct sl_cache *c = calloc(1, sizeof(*c));
+    uint32_t n_experts = 0;
+    int r;
 
     if (!c)
         return -ENOMEM;
@@ -73,6 +76,15 @@ static int new_common(struct sl_cache **ret_cache, const struct sl_cache_layer *
         return -ENOMEM;
     }
     memcpy(c->layers, layers, n_layers * sizeof(*layers));
+    for (uint32_t i = 0; i < n_layers; i++)
+        if (layers[i].mats[SL_PART_GATE].n_mats > n_experts)
+            n_experts = layers[i].mats[SL_PART_GATE].n_mats;
+    r = sl_residency_init(&c->residency, n_layers, n_experts);
+    if (r < 0) {
+        free(c->layers);
+        free(c);
+        return r;
+    }
     *ret_cache = c;
     return 0;
 }
@@ -80,7 +92,12 @@ static int new_common(struct sl_cache **ret_cache, const struct sl_cache_layer *
 int sl_cache_new_resident(struct sl_cache **ret_cache, const struct sl_cache_layer *layers,
                           uint32_t n_layers)
 {
-    return new_common(ret_cache, layers, n_layers);
+    int r = new_common(ret_cache, layers, n_layers);
+
+    for (uint32_t i = 0; r == 0 && i < n_layers; i++)
+        for (uint32_t e = 0; e < layers[i].mats[SL_PART_GATE].n_mats; e++)
+            sl_residency_set(&(*ret_cache)->residency, i, e, SL_RESIDENCY_MEMORY);
+    return r;
 }
 
 static void request_resident(const struct sl_cache_layer *l, uint32_t layer,
@@ -150,6 +167,7 @@ void sl_cache_free(struct sl_cache *c)
         free(c->missing);
         sl_slots_done(&c->slots);
     }
+    sl_residency_done(&c->residency);
     free(c->layers);
     free(c);
 }
@@ -215,6 +233,7 @@ static void find_ticket(struct sl_cache *c, struct sl_ticket *t)
         return;
     t->slot = slot;
     s->is_pinned = true;
+    sl_cacheload_show(c, slot);
     s->n_again = s->n_flying;
     if (!s->was_used) {
         c->counters.guesses_used += s->origin == SL_SLOT_GUESS;
@@ -347,6 +366,7 @@ void sl_cache_release(struct sl_cache *c, struct sl_ticket *t)
         return;
     s = &c->slots.slots[t->slot];
     s->is_pinned = false;
+    sl_cacheload_show(c, t->slot);
     s->last_use = ++c->use_count;
     /* what is broken, or not wanted any more before it was there, must not stay */
     if (t->error || s->state == SL_SLOT_LOADING)
@@ -362,6 +382,17 @@ void sl_cache_observe(struct sl_cache *c, uint32_t layer, const uint32_t *expert
                                       .n = n_used, .experts = experts, .ranks = ranks });
     sl_evict_observe(c->evict, layer, experts, n_used, ranks);
     sl_cachepick_note(c, layer);
+}
+
+void sl_cache_note(struct sl_cache *c, uint32_t layer, const uint32_t *experts,
+                   const uint32_t *counts, uint32_t n, uint32_t n_tok)
+{
+    sl_residency_note(&c->residency, layer, experts, counts, n, n_tok);
+}
+
+const struct sl_residency *sl_cache_residency(const struct sl_cache *c)
+{
+    return &c->residency;
 }
 
 const float *sl_cache_chances(const struct sl_cache *c, uint32_t layer)
@@ -512,6 +543,21 @@ static const char *verify_tickets(const struct sl_cache *c)
     return n_pinned == n_open ? NULL : "4: a slot is pinned without a ticket";
 }
 
+static const char *verify_residency(const struct sl_cache *c)
+{
+    for (uint32_t i = 0; i < c->n_layers; i++)
+        for (uint32_t e = 0; e < c->slots.n_experts; e++) {
+            uint32_t slot = sl_slots_find(&c->slots, i, e);
+            enum sl_residency_state state = slot == SL_SLOT_NONE
+                                                ? SL_RESIDENCY_DISK
+                                                : sl_cacheload_residency(&c->slots.slots[slot]);
+
+            if (sl_residency_state(&c->residency, i, e) != state)
+                return "8: onlookers see another state of an expert";
+        }
+    return NULL;
+}
+
 const char *sl_cache_verify(const struct sl_cache *c)
 {
     uint32_t n_flying = 0;
@@ -522,6 +568,8 @@ const char *sl_cache_verify(const struct sl_cache *c)
     broken = sl_slots_verify(&c->slots);
     if (!broken)
         broken = verify_tickets(c);
+    if (!broken)
+        broken = verify_residency(c);
     if (broken)
         return broken;
     for (uint32_t i = 0; i < c->slots.n_slots_max; i++) {

@@ -5,7 +5,8 @@
  * reads ahead what guesses name.
  *
  * One thread at a time, the step's leader, makes all calls but sl_cache_check; workers
- * only read views. Must be called with no lock held.
+ * only read views, and any thread may read what sl_cache_residency shows. Must be called
+ * with no lock held.
  */
 #pragma once
 
@@ -16,6 +17,7 @@
 #include "experts/counters.h"
 #include "experts/evict.h"
 #include "experts/predict.h"
+#include "experts/residency.h"
 #include "loader/reader.h"
 #include "tensor/tensor.h"
 
@@ -136,6 +138,14 @@ void sl_cache_release(struct sl_cache *cache, struct sl_ticket *ticket);
 /* A token chose experts of a layer: for eviction (see sl_evict_observe). */
 void sl_cache_observe(struct sl_cache *cache, uint32_t layer, const uint32_t *experts,
                       uint32_t n_used, const int8_t *ranks);
+
+/* A step of n_tok tokens chose n experts of a layer, counts[i] of its tokens the i-th: for
+ * onlookers alone. */
+void sl_cache_note(struct sl_cache *cache, uint32_t layer, const uint32_t *experts,
+                   const uint32_t *counts, uint32_t n, uint32_t n_tok);
+
+/* For onlookers, by any thread, valid until the cache is freed. */
+const struct sl_residency *sl_cache_residency(const struct sl_cache *cache);
 
 /* Probabilities, [n_experts], that the next token chooses each expert of the layer, from
  * the past alone; for sl_predict_guess. NULL unless streaming. */

@@ -35,6 +35,22 @@ void sl_cacheload_event(struct sl_cache *c, enum sl_cache_event_kind kind, uint3
                                                    .expert = expert, .value = value });
 }
 
+enum sl_residency_state sl_cacheload_residency(const struct sl_slot *s)
+{
+    switch (s->state) {
+    case SL_SLOT_LOADING: return s->is_pinned ? SL_RESIDENCY_READING : SL_RESIDENCY_AHEAD;
+    case SL_SLOT_READY: return s->is_pinned ? SL_RESIDENCY_PINNED : SL_RESIDENCY_MEMORY;
+    default: return SL_RESIDENCY_DISK;
+    }
+}
+
+void sl_cacheload_show(struct sl_cache *c, uint32_t slot)
+{
+    const struct sl_slot *s = &c->slots.slots[slot];
+
+    sl_residency_set(&c->residency, s->layer, s->expert, sl_cacheload_residency(s));
+}
+
 static void landed(struct sl_cache *c, const struct sl_read_done *done);
 
 /* Take note of completed reads. */
@@ -120,6 +136,7 @@ static void begin(struct sl_cache *c, uint32_t slot, uint32_t layer, uint32_t ex
         s->n_slices += s->n_left[p];
     }
     *map_of(c, layer, expert) = slot;
+    sl_cacheload_show(c, slot);
     sl_prefetch_drop(c->prefetch, layer, expert);
     c->counters.guesses += origin == SL_SLOT_GUESS;
     sl_cacheload_event(c, SL_CACHE_EVENT_READ, layer, expert, origin);
@@ -144,6 +161,7 @@ void sl_cacheload_empty(struct sl_cache *c, uint32_t slot)
         c->counters.guesses_expired += s->origin == SL_SLOT_GUESS;
     }
     *map_of(c, s->layer, s->expert) = SL_SLOT_NONE;
+    sl_residency_set(&c->residency, s->layer, s->expert, SL_RESIDENCY_DISK);
     sl_cacheload_forget(c, slot);
     s->parts = s->unchecked = 0;
     s->state = s->n_flying ? SL_SLOT_DRAINING : SL_SLOT_EMPTY;
@@ -222,8 +240,10 @@ static void landed(struct sl_cache *c, const struct sl_read_done *done)
     if (c->opts.check.run)
         s->unchecked |= (uint8_t)(1u << part);
     sl_cacheload_event(c, SL_CACHE_EVENT_LANDED, s->layer, s->expert, s->parts);
-    if (s->parts == SL_PARTS_ALL)
+    if (s->parts == SL_PARTS_ALL) {
         s->state = SL_SLOT_READY;
+        sl_cacheload_show(c, slot);
+    }
 }
 
 /* ---- submitting ---- */
@@ -269,6 +289,7 @@ static bool add_demands(struct sl_cache *c, struct batch *b)
         begin(c, slot, t->layer, t->expert, SL_SLOT_DEMAND);
         c->slots.slots[slot].is_pinned = true;
         c->slots.slots[slot].was_used = true;
+        sl_cacheload_show(c, slot);
         t->slot = slot;
     }
     for (uint32_t last_part = SL_PART_UP; last_part <= SL_PART_DOWN; last_part++)

@@ -10,6 +10,7 @@
 
 #include "experts/cache.h"
 #include "experts/prefetch.h"
+#include "experts/residency.h"
 #include "experts/slots.h"
 
 /* With fewer reads in flight than this the disk counts as idle. */
@@ -49,6 +50,8 @@ struct sl_cache {
     float behind_share; /* of layers, decayed, that were reached before all guesses were read */
     uint64_t read_start_ns; /* since when reads are in flight without a break */
     struct sl_cache_counters counters;
+    /* written by the leader, read by any thread */
+    struct sl_residency residency;
 };
 
 /* The aligned range of a part in its file, and where in the slot it goes. */
@@ -67,6 +70,11 @@ struct sl_cache_range sl_cacheload_range(const struct sl_cache *cache, uint32_t 
 void sl_cacheload_tell(struct sl_cache *cache, const struct sl_cache_event *event);
 void sl_cacheload_event(struct sl_cache *cache, enum sl_cache_event_kind kind, uint32_t layer,
                         uint32_t expert, uint64_t value);
+
+/* What onlookers should see of a slot, and let them: after each change of its state or pin
+ * while it holds something. */
+enum sl_residency_state sl_cacheload_residency(const struct sl_slot *slot);
+void sl_cacheload_show(struct sl_cache *cache, uint32_t slot);
 
 /* Take note of completed reads; returns how many. */
 uint32_t sl_cacheload_reap(struct sl_cache *cache, bool wait);

@@ -334,6 +334,30 @@ struct sluice_counters {
 SLUICE_API void sluice_session_get_counters(const struct sluice_session *session,
                                             struct sluice_counters *ret_counters);
 
+enum sluice_expert_state {
+    SLUICE_EXPERT_DISK = 0,
+    SLUICE_EXPERT_MEMORY,
+    SLUICE_EXPERT_PINNED,  /* in memory, and the step under way uses it */
+    SLUICE_EXPERT_READING, /* the step under way waits for it */
+    SLUICE_EXPERT_AHEAD,   /* being read on a guess, or to fill free memory */
+};
+
+struct sluice_expert {
+    uint8_t state; /* enum sluice_expert_state */
+    uint8_t share; /* of the layer's recent tokens that chose it, 255: all; a choice counts
+                      half after 64 tokens */
+};
+
+/*
+ * Where each expert is, and how much it was used of late, for a picture: layer after layer
+ * of those with experts (the last n_moe_layers), n_experts each. Writes at most cap; returns
+ * how many there are, 0 for a dense model. Unlike the rest any thread may call it until the
+ * model is closed, also while another computes, which it does not hold up; so entries may be
+ * of slightly different moments.
+ */
+SLUICE_API size_t sluice_model_get_experts(const struct sluice_model *model,
+                                           struct sluice_expert *ret_experts, size_t cap);
+
 /* ---- sampling ---- */
 
 struct sluice_logit_bias {

@@ -557,6 +557,30 @@ void sluice_model_get_info(const struct sluice_model *m, struct sluice_model_inf
     };
 }
 
+_Static_assert((int)SLUICE_EXPERT_DISK == (int)SL_RESIDENCY_DISK &&
+                   (int)SLUICE_EXPERT_MEMORY == (int)SL_RESIDENCY_MEMORY &&
+                   (int)SLUICE_EXPERT_PINNED == (int)SL_RESIDENCY_PINNED &&
+                   (int)SLUICE_EXPERT_READING == (int)SL_RESIDENCY_READING &&
+                   (int)SLUICE_EXPERT_AHEAD == (int)SL_RESIDENCY_AHEAD, "as the cache has it");
+
+size_t sluice_model_get_experts(const struct sluice_model *m, struct sluice_expert *ret_experts,
+                                size_t cap)
+{
+    const struct sl_residency *residency = m->cache ? sl_cache_residency(m->cache) : NULL;
+    size_t n_experts = m->hp.n_experts;
+    size_t n = residency ? (m->hp.n_layers - m->hp.n_dense) * n_experts : 0;
+
+    for (size_t i = 0; i < n && i < cap; i++) {
+        uint32_t layer = m->hp.n_dense + (uint32_t)(i / n_experts);
+        uint32_t expert = (uint32_t)(i % n_experts);
+
+        ret_experts[i].state = (uint8_t)sl_residency_state(residency, layer, expert);
+        ret_experts[i].share =
+            (uint8_t)(sl_residency_share(residency, layer, expert) * 255 + 0.5f);
+    }
+    return n;
+}
+
 int sl_engine_check_mappings(const struct sluice_model *m, struct sl_diag *diag)
 {
     for (uint32_t i = 0; i < sl_gguf_n_splits(m->gguf); i++) {

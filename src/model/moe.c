@@ -480,9 +480,13 @@ int sl_moe_forward(struct sl_worker *w, uint32_t layer)
             return r;
         }
         /* what only the cache waits for: the others take the leader's share of the jobs */
-        if (is_leader && i == 0 && s->is_streaming) {
-            guess_once(s, layer);
-            observe(s, layer, &ro);
+        if (is_leader && i == 0) {
+            if (s->is_streaming) {
+                guess_once(s, layer);
+                observe(s, layer, &ro);
+            }
+            sl_cache_note(s->cache, layer, s->moe.experts, s->moe.n_slots, s->moe.n_active,
+                          s->n_tok);
         }
         sl_jobs_run(w, round->jobs, round->n_jobs);
         sl_step_barrier(w);
