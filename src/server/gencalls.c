@@ -32,46 +32,15 @@
 #define CALLS_MAX 32               /* in one reply */
 #define TEXT_MAX ((size_t)1 << 20) /* bytes; a grammar's limit */
 
-/*
- * What one schema may cost is bounded where it is compiled, and grows with the square of its
- * values at worst (enumerations held against each other). This bounds the sum of the squares,
- * so that many tools together cost little more than one: 2^28 are a few seconds.
- */
-#define COST_MAX ((uint64_t)1 << 28)
+#define STEP_BYTES 64u             /* of a member's schema that are written and parsed in 2 us */
 
 struct calls {
     struct sl_strbuf rules;
     struct sl_strbuf *values; /* the grammars as they were compiled */
     uint32_t n_values, values_cap;
-    uint64_t cost;
+    uint32_t steps; /* of all schemas together, see schema.h */
     struct sl_diag *diag;
 };
-
-/* How many values a schema is made of. */
-static uint64_t count_values(const struct sl_json *node)
-{
-    struct sl_json_iter iter = {0};
-    const struct sl_json *value;
-    const char *key;
-    uint64_t n = 1;
-
-    for (size_t i = 0; sl_json_is(node, SL_JSON_ARRAY) && i < sl_json_n_items(node); i++)
-        n += count_values(sl_json_item(node, i));
-    while (sl_json_is(node, SL_JSON_OBJECT) && sl_json_next(node, &iter, &key, &value))
-        n += count_values(value);
-    return n;
-}
-
-/* Count a schema to be compiled; -E2BIG when it is too much in all. */
-static int add_cost(struct calls *c, const struct sl_json *schema)
-{
-    uint64_t n = count_values(schema);
-
-    c->cost += n < COST_MAX ? n * n : COST_MAX;
-    if (c->cost > COST_MAX)
-        return sl_diag_set(c->diag, -E2BIG, "the tools' schemas are too large together");
-    return 0;
-}
 
 static bool is_name_char(char c)
 {
@@ -132,10 +101,8 @@ static int64_t add_value(struct calls *c, const struct sl_json *schema)
 {
     struct sl_strbuf text = {0};
     char prefix[16];
-    int r = add_cost(c, schema);
+    int r = sl_schema_compile_one(schema, SL_SCHEMA_CLOSED, &c->steps, &text, c->diag);
 
-    if (r == 0)
-        r = sl_schema_compile(schema, SL_SCHEMA_CLOSED, &text, c->diag);
     for (uint32_t i = 0; r == 0 && i < c->n_values; i++)
         if (c->values[i].len == text.len && memcmp(c->values[i].ptr, text.ptr, text.len) == 0) {
             sl_strbuf_done(&text);
@@ -156,7 +123,23 @@ static int64_t add_value(struct calls *c, const struct sl_json *schema)
     return c->n_values++;
 }
 
-/* The same of one member, with the definitions that it may refer to. */
+/* Whether there is a reference in a schema. */
+static bool has_ref(const struct sl_json *node)
+{
+    struct sl_json_iter iter = {0};
+    const struct sl_json *value;
+    const char *key;
+
+    for (size_t i = 0; sl_json_is(node, SL_JSON_ARRAY) && i < sl_json_n_items(node); i++)
+        if (has_ref(sl_json_item(node, i)))
+            return true;
+    while (sl_json_is(node, SL_JSON_OBJECT) && sl_json_next(node, &iter, &key, &value))
+        if (strcmp(key, "$ref") == 0 || has_ref(value))
+            return true;
+    return false;
+}
+
+/* The same of one member, with the definitions if it refers to something. */
 static int64_t add_member(struct calls *c, const struct sl_json *parameters,
                           const struct sl_json *member)
 {
@@ -170,7 +153,7 @@ static int64_t add_member(struct calls *c, const struct sl_json *parameters,
 
     sl_jsonwriter_init(&w, NULL, 0);
     sl_jsonwriter_begin_object(&w);
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 2 && has_ref(member); i++)
         if (sl_json_find(parameters, definitions[i])) {
             sl_jsonwriter_key(&w, definitions[i]);
             sl_jsonwriter_value(&w, sl_json_find(parameters, definitions[i]));
@@ -182,6 +165,7 @@ static int64_t add_member(struct calls *c, const struct sl_json *parameters,
         sl_jsonwriter_value(&w, value);
     }
     sl_jsonwriter_end_object(&w);
+    c->steps += (uint32_t)(w.buf.len / STEP_BYTES);
     n = w.buf.error ? w.buf.error : sl_json_parse(&doc, w.buf.ptr, w.buf.len, c->diag);
     if (n == 0)
         n = add_value(c, sl_json_root(doc));

@@ -22,7 +22,7 @@ struct sl_ebnf_expr; /* owned by its sl_ebnf, part of at most one other expressi
 struct sl_ebnf_rule {
     struct sl_ebnf_expr *expr; /* NULL until set: matches nothing */
     const char *name;          /* static, or NULL: r and its number */
-    bool productive;           /* matches at least one text; known while printing */
+    struct sl_ebnf_expr *users; /* references to it; known while printing, as reached is */
     bool reached;
 };
 

@@ -21,15 +21,19 @@
 #include "text/keyset.h"
 #include "text/schemarules.h"
 
+#define STEP_BYTES 2048u /* of expressions, which are made, linked and printed in a step */
+
 static int error_text(const struct sl_schemactx *ctx, int error)
 {
+    if (error == -E2BIG && sl_shape_work(ctx) > SL_SCHEMA_STEPS_MAX)
+        return sl_shape_too_much_work(ctx, ctx->at);
     if (error == -E2BIG)
-        return sl_diag_set(ctx->diag, error,
-                           "#: the grammar would have more than %zu bytes, %u rules, one value "
-                           "repeated more than %u times, a name of more than %u bytes, or %u "
-                           "comparisons of constants would be needed",
-                           SL_SCHEMA_TEXT_MAX, SL_EBNF_RULES_MAX, SL_EBNF_REPEAT_LIMIT,
-                           SL_KEYSET_KEY_BYTES_MAX, SL_SCHEMA_COMPARED_MAX);
+        return sl_schemaplace_fail(ctx, ctx->at, error,
+                                   "the grammar would have more than %zu bytes, %u rules, one "
+                                   "value repeated more than %u times, or a name of more than %u "
+                                   "bytes",
+                                   SL_SCHEMA_TEXT_MAX, SL_EBNF_RULES_MAX, SL_EBNF_REPEAT_LIMIT,
+                                   SL_KEYSET_KEY_BYTES_MAX);
     if (error == -ENOTSUP)
         return sl_diag_set(ctx->diag, error, "#: there is no finite value that satisfies it");
     return sl_diag_set(ctx->diag, error, "#: no memory");
@@ -49,6 +53,8 @@ static int make(struct sl_schemactx *ctx, struct sl_strbuf *out)
     rule = sl_schemarules_set(ctx, &item, 1, SL_SHAPE_ALL);
     sl_ebnf_rule_set(&ctx->e, root, sl_ebnf_ref(&ctx->e, rule));
     r = sl_schemarules_make_all(ctx);
+    if (r == 0)
+        ctx->at = NULL;
     if (r < 0 && r != -ENOMEM && !ctx->e.error)
         return r; /* with its text */
     if (r == 0)
@@ -56,10 +62,10 @@ static int make(struct sl_schemactx *ctx, struct sl_strbuf *out)
     return r < 0 ? error_text(ctx, ctx->e.error ? ctx->e.error : r) : 0;
 }
 
-int sl_schema_compile(const struct sl_json *schema, uint32_t flags, struct sl_strbuf *out,
-                      struct sl_diag *diag)
+int sl_schema_compile_one(const struct sl_json *schema, uint32_t flags, uint32_t *steps,
+                          struct sl_strbuf *out, struct sl_diag *diag)
 {
-    struct sl_schemactx ctx = {.root = schema, .flags = flags, .diag = diag};
+    struct sl_schemactx ctx = {.root = schema, .flags = flags, .n_steps = *steps, .diag = diag};
     const size_t len = out->len;
     const int error = out->error;
     int r;
@@ -71,9 +77,18 @@ int sl_schema_compile(const struct sl_json *schema, uint32_t flags, struct sl_st
         sl_strbuf_cut(out, len);
         out->error = error;
     }
+    *steps = sl_shape_work(&ctx) + (uint32_t)(ctx.e.used_bytes / STEP_BYTES);
     sl_schemarules_done(&ctx);
     sl_ebnf_done(&ctx.e);
     return r;
+}
+
+int sl_schema_compile(const struct sl_json *schema, uint32_t flags, struct sl_strbuf *out,
+                      struct sl_diag *diag)
+{
+    uint32_t steps = 0;
+
+    return sl_schema_compile_one(schema, flags, &steps, out, diag);
 }
 
 int sl_schema_any_object(struct sl_strbuf *out)

@@ -45,9 +45,14 @@
 #include "base/json.h"
 #include "base/strbuf.h"
 
-#define SL_SCHEMA_TEXT_MAX   ((size_t)1 << 20) /* bytes of GBNF */
-#define SL_SCHEMA_STEPS_MAX  100000u           /* schemas looked at, references followed */
-#define SL_SCHEMA_COMPARED_MAX (1u << 24)      /* values compared with constants */
+#define SL_SCHEMA_TEXT_MAX ((size_t)1 << 20) /* bytes of GBNF */
+
+/*
+ * Work that a schema may cost, in steps of some 2 us: a schema looked at each time that it is,
+ * a reference followed, a member written, 32 constants compared ... The largest schemas of
+ * real APIs take some thousand; a few kilobytes can be written that would take minutes.
+ */
+#define SL_SCHEMA_STEPS_MAX 120000u
 
 enum {
     /* Objects with properties but without additionalProperties have no other members:
@@ -65,6 +70,11 @@ enum {
  */
 int sl_schema_compile(const struct sl_json *schema, uint32_t flags, struct sl_strbuf *out,
                       struct sl_diag *diag);
+
+/* The same for one of several schemas that have SL_SCHEMA_STEPS_MAX together: steps, what was
+ * taken so far, goes up. */
+int sl_schema_compile_one(const struct sl_json *schema, uint32_t flags, uint32_t *steps,
+                          struct sl_strbuf *out, struct sl_diag *diag);
 
 /* Append the grammar of any JSON object. 0 or -ENOMEM. */
 int sl_schema_any_object(struct sl_strbuf *out);

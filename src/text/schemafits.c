@@ -22,14 +22,27 @@ uint32_t sl_shape_type_of(const struct sl_json *value)
     }
 }
 
-static bool equal_numbers(const struct sl_json *a, const struct sl_json *b)
+/* Count a comparison of so many bytes. Returns false, and an error stands in ctx->e, when it
+ * is too much. */
+static bool count_compared(struct sl_schemactx *ctx, size_t bytes)
+{
+    if (ctx->e.error)
+        return false;
+    ctx->n_compared += 1 + (uint32_t)(bytes < UINT32_MAX / 2 ? bytes / 64 : UINT32_MAX / 128);
+    if (sl_shape_work(ctx) > SL_SCHEMA_STEPS_MAX)
+        ctx->e.error = -E2BIG;
+    return !ctx->e.error;
+}
+
+static bool equal_numbers(struct sl_schemactx *ctx, const struct sl_json *a,
+                          const struct sl_json *b)
 {
     const char *x = sl_json_get_big_int(a), *y = sl_json_get_big_int(b);
     int64_t i, k;
     double p = 0, q = 1;
 
     if (x && y)
-        return strcmp(x, y) == 0;
+        return count_compared(ctx, strlen(x)) && strcmp(x, y) == 0;
     if (sl_json_get_i64(a, &i) && sl_json_get_i64(b, &k))
         return i == k;
     return sl_json_get_f64(a, &p) && sl_json_get_f64(b, &q) && p == q;
@@ -46,12 +59,10 @@ bool sl_shape_equal(struct sl_schemactx *ctx, const struct sl_json *a, const str
     size_t len = 0, len_b = 0;
     bool x = false, y = true;
 
-    if (++ctx->n_compared > SL_SCHEMA_COMPARED_MAX && !ctx->e.error)
-        ctx->e.error = -E2BIG;
-    if (ctx->e.error)
+    if (!count_compared(ctx, 0))
         return false;
     if (type & numeric)
-        return (other & numeric) && equal_numbers(a, b);
+        return (other & numeric) && equal_numbers(ctx, a, b);
     if (type != other || sl_json_n_items(a) != sl_json_n_items(b))
         return false;
     switch (type) {
@@ -59,7 +70,7 @@ bool sl_shape_equal(struct sl_schemactx *ctx, const struct sl_json *a, const str
     case SL_SHAPE_STRING:
         text = sl_json_get_string(a, &len);
         text_b = sl_json_get_string(b, &len_b);
-        return len == len_b && memcmp(text, text_b, len) == 0;
+        return len == len_b && count_compared(ctx, len) && memcmp(text, text_b, len) == 0;
     case SL_SHAPE_ARRAY:
         for (size_t i = 0; i < sl_json_n_items(a); i++)
             if (!sl_shape_equal(ctx, sl_json_item(a, i), sl_json_item(b, i)))
@@ -96,11 +107,14 @@ static bool is_listed(struct sl_schemactx *ctx, const struct sl_shape *shape, ui
     return false;
 }
 
-static bool fits_length(const struct sl_shape *shape, const struct sl_json *value)
+static bool fits_length(struct sl_schemactx *ctx, const struct sl_shape *shape,
+                        const struct sl_json *value)
 {
     size_t len = 0, n = 0;
     const char *text = sl_json_get_string(value, &len);
 
+    if (!count_compared(ctx, len))
+        return false;
     for (size_t i = 0; i < len; i++)
         n += ((unsigned char)text[i] & 0xC0) != 0x80;
     return n >= shape->min_len && n <= shape->max_len;
@@ -119,7 +133,7 @@ int sl_shape_fits(struct sl_schemactx *ctx, const struct sl_shape *shape,
     if ((type & (SL_SHAPE_INTEGER | SL_SHAPE_FRACTION)) &&
         !sl_schemanumber_holds(&shape->number, value))
         return 0;
-    if (type == SL_SHAPE_STRING && !fits_length(shape, value))
+    if (type == SL_SHAPE_STRING && !fits_length(ctx, shape, value))
         return 0;
     if ((shape->blocked | shape->mentioned) & type) {
         if (type == SL_SHAPE_STRING)

@@ -112,6 +112,12 @@ bool sl_schemaobject_is_closed(const struct sl_schemactx *ctx, const struct sl_s
     return (ctx->flags & SL_SCHEMA_CLOSED) && named && !stated;
 }
 
+/* What it takes to look for a name among n. */
+static uint32_t search_steps(const char *key, size_t n)
+{
+    return (uint32_t)(n * (1 + strlen(key) / 64) / 256);
+}
+
 static int add_member(struct object *o, const char *key)
 {
     struct sl_schemaitem items[SL_SHAPE_ITEMS_MAX];
@@ -120,7 +126,7 @@ static int add_member(struct object *o, const char *key)
     int r;
 
     r = sl_shape_steps(o->ctx, o->shape->items[0].place,
-                       1 + (uint32_t)(o->shape->n_required / 256));
+                       1 + search_steps(key, o->shape->n_required) + o->shape->n_items / 4);
     if (r < 0)
         return r;
     if (o->n == SL_EBNF_RULES_MAX)
@@ -168,8 +174,13 @@ static int list_members(struct object *o)
 
             key = sl_json_get_string(sl_json_item(required, k), NULL);
             known = !key || is_named(shape, shape->n_items, key);
-            for (uint32_t m = n_named; m < o->n && !known; m++)
+            r = known ? 0
+                      : sl_shape_steps(o->ctx, shape->items[i].place,
+                                       search_steps(key, o->n - n_named));
+            for (uint32_t m = n_named; m < o->n && !known && r == 0; m++)
                 known = strcmp(o->members[m].key, key) == 0;
+            if (r < 0)
+                return r;
             if (!known && sl_schemaobject_is_closed(o->ctx, shape))
                 return sl_schemaplace_fail(
                     o->ctx, sl_schemaplace_key(o->ctx, shape->items[i].place, "required"),
@@ -201,6 +212,8 @@ static int other_names(struct object *o, struct sl_ebnf_expr **ret_expr)
     const struct sl_schemaplace *place = NULL;
     const char **keys, *pattern = NULL, *found;
     uint32_t n_names = 0, n_patterns = 0;
+    size_t key_bytes = 0;
+    int r;
 
     for (uint32_t i = 0; i < o->shape->n_items; i++) {
         const struct sl_schemaitem *item = &o->shape->items[i];
@@ -235,8 +248,15 @@ static int other_names(struct object *o, struct sl_ebnf_expr **ret_expr)
     keys = calloc(o->n, sizeof(*keys));
     if (!keys)
         return -ENOMEM;
-    for (uint32_t i = 0; i < o->n; i++)
+    for (uint32_t i = 0; i < o->n; i++) {
         keys[i] = o->members[i].key;
+        key_bytes += strlen(keys[i]);
+    }
+    r = sl_shape_steps(ctx, o->shape->items[0].place, (uint32_t)(key_bytes / 64));
+    if (r < 0) {
+        free(keys);
+        return r;
+    }
     *ret_expr = sl_keyset_others(&ctx->e, keys, o->n);
     free(keys);
     return ctx->e.error;

@@ -33,14 +33,16 @@ static int member_apart(struct sl_schemactx *ctx, const struct sl_shape *a,
 {
     struct sl_shape *shapes = calloc(2, sizeof(*shapes));
     const struct sl_shape *of[2] = {a, b};
-    int r = shapes ? 0 : -ENOMEM;
+    int r = shapes ? sl_shape_steps(ctx, ctx->at, (a->n_items + b->n_items) / 4) : -ENOMEM;
 
     for (int i = 0; r == 0 && i < 2; i++) {
         struct sl_schemaitem items[SL_SHAPE_ITEMS_MAX];
         bool named = false;
         uint32_t n = sl_schemaobject_member(ctx, of[i], key, items, &named);
 
-        r = sl_shape_make(ctx, items, n, &shapes[i]);
+        r = sl_shape_steps(ctx, ctx->at, n == 0); /* else each is counted */
+        if (r == 0)
+            r = sl_shape_make(ctx, items, n, &shapes[i]);
         if (r == 0 && !named && sl_schemaobject_is_closed(ctx, of[i]))
             shapes[i].types = 0;
     }

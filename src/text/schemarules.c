@@ -298,7 +298,9 @@ static int check_one_of(struct sl_schemactx *ctx, struct expansion *x, uint32_t 
 
     for (uint32_t i = 0; r == 0 && i < x->n_branches; i++) {
         x->items[x->shape.n_items] = x->branches[i];
-        r = sl_shape_make(ctx, x->items, x->shape.n_items + 1, &shapes[i]);
+        r = sl_shape_steps(ctx, x->branches[i].place, i / 64);
+        if (r == 0)
+            r = sl_shape_make(ctx, x->items, x->shape.n_items + 1, &shapes[i]);
         shapes[i].types &= types;
         for (uint32_t k = 0; r == 0 && k < i; k++) {
             r = sl_schemaoneof_apart(ctx, &shapes[k], &shapes[i]);
@@ -356,6 +358,7 @@ int sl_schemarules_make_all(struct sl_schemactx *ctx)
         const struct sl_schemaset set = ctx->sets[i]; /* the array may move */
         struct sl_ebnf_expr *alt = sl_ebnf_alt(&ctx->e);
 
+        ctx->at = set.n ? set.items[0].place : NULL;
         r = expand(ctx, set.items, set.n, set.types, 0, alt);
         sl_ebnf_rule_set(&ctx->e, set.rule, alt);
     }

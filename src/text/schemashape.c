@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "text/schema.h"
@@ -285,7 +286,7 @@ static const struct keyword {
     const char *name;
     uint32_t types; /* of which it speaks, 0: of all */
     int (*merge)(const struct merge *m);
-} keywords[] = {
+} keywords[] = { /* in order of their bytes */
     {"$dynamicRef", 0, merge_refused},
     {"$id", 0, merge_id},
     {"$recursiveRef", 0, merge_refused},
@@ -326,28 +327,32 @@ static const struct keyword {
     {"uniqueItems", SL_SHAPE_ARRAY, merge_refused_unless_void},
 };
 
+static int by_name(const void *name, const void *keyword)
+{
+    return strcmp(name, ((const struct keyword *)keyword)->name);
+}
+
 static int merge_keyword(struct sl_schemactx *ctx, struct sl_shape *shape, uint32_t i_item,
                          const char *name, const struct sl_json *value)
 {
-    for (size_t i = 0; i < sizeof(keywords) / sizeof(keywords[0]); i++) {
-        const struct keyword *k = &keywords[i];
-        struct merge m = {ctx, shape, i_item, k->name, value, NULL, k->types};
-        int r;
+    const struct keyword *k = bsearch(name, keywords, sizeof(keywords) / sizeof(keywords[0]),
+                                      sizeof(keywords[0]), by_name);
+    struct merge m;
+    int r;
 
-        if (strcmp(k->name, name) != 0)
-            continue;
-        m.place = sl_schemaplace_key(ctx, shape->items[i_item].place, k->name);
-        shape->mentioned |= k->types;
-        if (k->merge == merge_pattern) /* a format that is a remark mentions nothing */
-            m.types = SL_SHAPE_STRING;
-        if (ctx->e.error)
-            return ctx->e.error;
-        r = sl_json_is(value, SL_JSON_ARRAY)
-                ? sl_shape_steps(ctx, m.place, (uint32_t)(sl_json_n_items(value) / 32))
-                : 0;
-        return r < 0 ? r : k->merge(&m);
-    }
-    return 0;
+    if (!k)
+        return 0;
+    m = (struct merge){ctx, shape, i_item, k->name, value, NULL, k->types};
+    m.place = sl_schemaplace_key(ctx, shape->items[i_item].place, k->name);
+    shape->mentioned |= k->types;
+    if (k->merge == merge_pattern) /* a format that is a remark mentions nothing */
+        m.types = SL_SHAPE_STRING;
+    if (ctx->e.error)
+        return ctx->e.error;
+    r = sl_json_is(value, SL_JSON_ARRAY)
+            ? sl_shape_steps(ctx, m.place, (uint32_t)(sl_json_n_items(value) / 32))
+            : 0;
+    return r < 0 ? r : k->merge(&m);
 }
 
 /* $ref and allOf of an item of the shape. */
@@ -385,14 +390,23 @@ static int follow(struct sl_schemactx *ctx, struct sl_shape *shape,
     return r;
 }
 
+uint32_t sl_shape_work(const struct sl_schemactx *ctx)
+{
+    return ctx->n_steps + ctx->n_compared / 32;
+}
+
+int sl_shape_too_much_work(const struct sl_schemactx *ctx, const struct sl_schemaplace *place)
+{
+    return sl_schemaplace_fail(ctx, place, -E2BIG,
+                               "too much work: more than %u steps would be needed (schemas looked "
+                               "at, references followed, members, constants compared)",
+                               SL_SCHEMA_STEPS_MAX);
+}
+
 int sl_shape_steps(struct sl_schemactx *ctx, const struct sl_schemaplace *place, uint32_t n)
 {
-    ctx->n_steps += n;
-    if (ctx->n_steps > SL_SCHEMA_STEPS_MAX)
-        return sl_schemaplace_fail(ctx, place, -E2BIG,
-                                   "more than %u schemas to look at, references followed",
-                                   SL_SCHEMA_STEPS_MAX);
-    return 0;
+    ctx->n_steps += n < SL_SCHEMA_STEPS_MAX ? n : SL_SCHEMA_STEPS_MAX;
+    return sl_shape_work(ctx) > SL_SCHEMA_STEPS_MAX ? sl_shape_too_much_work(ctx, place) : 0;
 }
 
 static int add_item(struct sl_schemactx *ctx, struct sl_shape *shape,

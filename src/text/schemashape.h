@@ -87,10 +87,11 @@ struct sl_schemactx {
     uint32_t flags; /* SL_SCHEMA_* */
     struct sl_ebnf e;
     struct sl_ebnfjson json;
-    uint32_t n_steps;    /* work so far, bounded by SL_SCHEMA_STEPS_MAX */
-    uint32_t n_compared; /* values, bounded by SL_SCHEMA_COMPARED_MAX */
+    uint32_t n_steps;    /* work so far, see sl_shape_work */
+    uint32_t n_compared; /* values with constants, and 64 bytes of these */
     struct sl_schemaset *sets; /* schemarules.c's */
     uint32_t n_sets, cap_sets;
+    const struct sl_schemaplace *at; /* of the set whose rule is being made */
     struct sl_diag *diag;
 };
 
@@ -114,11 +115,16 @@ int sl_schemaplace_fail(const struct sl_schemactx *ctx, const struct sl_schemapl
 int sl_shape_make(struct sl_schemactx *ctx, const struct sl_schemaitem *items, uint32_t n,
                   struct sl_shape *shape);
 
+/* Work so far, bounded by SL_SCHEMA_STEPS_MAX. */
+uint32_t sl_shape_work(const struct sl_schemactx *ctx);
+/* -E2BIG, with the place where it was too much. */
+int sl_shape_too_much_work(const struct sl_schemactx *ctx, const struct sl_schemaplace *place);
+
 /* Count n steps more; -E2BIG with the place when these are too many. */
 int sl_shape_steps(struct sl_schemactx *ctx, const struct sl_schemaplace *place, uint32_t n);
 
 /* Whether both are the same JSON value; 1 and 1.0 are. False, and an error in ctx->e, when
- * too many have been compared. */
+ * too much has been compared. */
 bool sl_shape_equal(struct sl_schemactx *ctx, const struct sl_json *a, const struct sl_json *b);
 /* The type bit of a value. */
 uint32_t sl_shape_type_of(const struct sl_json *value);

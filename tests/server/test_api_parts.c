@@ -261,7 +261,7 @@ static void test_hostile(void **state)
         {"{" USER ",\"tools\":[{\"function\":{\"name\":\"", "n", 257, "\"}}]}", "1 to 256 bytes"},
         {"{" USER ",\"tool_choice\":\"required\",\"tools\":[{\"function\":{\"name\":\"f\","
          "\"parameters\":{\"properties\":{\"a\":{\"enum\":[0",
-         ",0", 20000, "]}}}}}]}", "too large together"},
+         ",0", 20000, "]}}}}}]}", "parameters.properties.a: #/enum: more than 4096 values"},
         {"{" USER ",\"temperature\":1", "0", 400, "}", "0 to 1e+06 expected"},
         {"{" USER ",\"seed\":1", "0", 40, "}", "seed: an integer of up to 63 bits"},
         {"{" USER ",\"chat_template_kwargs\":", "[", 100, "", "JSON, line 1"},
@@ -283,6 +283,31 @@ static void test_hostile(void **state)
             fail_msg("case %zu: %s", i, error.message.text);
         free(body);
     }
+}
+
+/* Each of these tools is cheap; together they are not. */
+static void test_many_tools_have_one_bound(void **state)
+{
+    struct sl_strbuf body = {0};
+    struct sl_apierror error = {0};
+    struct sl_apicall *call = NULL;
+
+    sl_strbuf_add_str(&body, "{" USER ",\"tool_choice\":\"required\",\"tools\":[");
+    for (int i = 0; i < 1000; i++) {
+        sl_strbuf_add_fmt(&body, "%s{\"function\":{\"name\":\"f%d\",\"parameters\":{\"properties\":"
+                          "{\"a\":{\"allOf\":[{\"enum\":[0", i ? "," : "", i);
+        for (int k = 1; k < 100; k++)
+            sl_strbuf_add_fmt(&body, ",%d", k);
+        sl_strbuf_add_str(&body, "]},{\"enum\":[0");
+        for (int k = 1; k < 100; k++)
+            sl_strbuf_add_fmt(&body, ",%d", 1000 + k);
+        sl_strbuf_add_str(&body, "]}]}}}}}");
+    }
+    sl_strbuf_add_str(&body, "]}");
+    assert_true(parse(&call, "/v1/chat/completions", body.ptr, &error) < 0);
+    assert_int_equal(error.status, 400);
+    assert_non_null(strstr(error.message.text, "parameters.properties.a: #: too much work"));
+    sl_strbuf_done(&body);
 }
 
 static void test_nul_bytes_are_refused(void **state)
@@ -512,6 +537,7 @@ int main(void)
         cmocka_unit_test(test_calls_are_read_back),
         cmocka_unit_test(test_recall),
         cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_many_tools_have_one_bound),
         cmocka_unit_test(test_nul_bytes_are_refused),
         cmocka_unit_test(test_long_paths),
         cmocka_unit_test(test_routes),

@@ -202,7 +202,7 @@ static void test_limits(void **state)
     char *text = many("{\"allOf\":[",
                       "{\"anyOf\":[{\"minLength\":@},{\"maxLength\":9}]}", 20, "]}");
 
-    assert_refused(text, -E2BIG, "schemas to look at");
+    assert_refused(text, -E2BIG, "too much work");
     free(text);
     text = many("{\"properties\":{", "\"k@\":{\"type\":\"integer\",\"maximum\":@}", 9000, "}}");
     assert_refused(text, -E2BIG, "rules");
@@ -224,7 +224,7 @@ static void test_work_is_bounded(void **state)
     /* a long list of types, looked at again for each member */
     start = many("{\"$defs\":{\"a\":{\"type\":[", "\"string\"", 100000, "]}},\"properties\":{");
     all = many(start, "\"k@\":{\"allOf\":[{\"$ref\":\"#/$defs/a\"}],\"minLength\":@}", 2000, "}}");
-    assert_refused(all, -E2BIG, "schemas to look at");
+    assert_refused(all, -E2BIG, "too much work");
     free(start);
     free(all);
 
@@ -244,7 +244,70 @@ static void test_work_is_bounded(void **state)
         sl_strbuf_add_str(&text, "\"]}");
     }
     sl_strbuf_add_str(&text, "]}");
-    assert_refused(text.ptr, -E2BIG, "comparisons of constants");
+    assert_refused(text.ptr, -E2BIG, "#: too much work");
+    sl_strbuf_done(&text);
+}
+
+/* The same, each with a part that is long: what is counted is not only how many there are. */
+static void test_long_parts_are_work(void **state)
+{
+    static const struct {
+        const char *before, *part;
+        int n;
+        const char *middle, *again;
+        int n_again;
+        const char *after, *want;
+    } cases[] = {
+        /* keywords that nobody knows */
+        {"{\"$defs\":{\"a\":{", "\"x@\":0", 50000, "}},\"prefixItems\":[",
+         "{\"allOf\":[{\"$ref\":\"#/$defs/a\"}],\"minLength\":@}", 1000, "]}",
+         "#/$defs/a: too much work"},
+        /* a constant that is too long everywhere */
+        {"{\"$defs\":{\"a\":{\"enum\":[\"", "abcdefgh", 100000, "\"]}},\"prefixItems\":[",
+         "{\"allOf\":[{\"$ref\":\"#/$defs/a\"}],\"maxLength\":@}", 1000, "]}",
+         ": too much work"},
+        /* names of members that are looked for among those that are required */
+        {"{\"required\":[", "\"k@\"", 4000, "],\"properties\":{", "\"k@\":{\"type\":\"null\"}",
+         8100, "}}", "#: too much work"},
+        /* branches that only the last of many required members tells apart */
+        {"{\"$defs\":{\"a\":{\"type\":\"object\",\"required\":[", "\"k@\"", 4000,
+         ",\"z\"]}},\"oneOf\":[",
+         "{\"$ref\":\"#/$defs/a\",\"properties\":{\"z\":{\"const\":@}}}", 200, "]}",
+         "#: too much work"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char *start = many(cases[i].before, cases[i].part, cases[i].n, cases[i].middle);
+        char *all = many(start, cases[i].again, cases[i].n_again, cases[i].after);
+
+        assert_refused(all, -E2BIG, cases[i].want);
+        free(start);
+        free(all);
+    }
+}
+
+/* Rules that become productive one after the other, in the worst order for sweeps. */
+static void test_order_does_not_matter(void **state)
+{
+    enum { N = 1500 };
+    struct sl_strbuf text = {0};
+    int at = N / 2;
+
+    sl_strbuf_add_str(&text, "{\"$defs\":{");
+    for (int i = 1; i < N; i++) {
+        int next = i % 2 ? N / 2 - (i + 1) / 2 : N / 2 + i / 2;
+
+        sl_strbuf_add_fmt(&text,
+                          "\"d%d\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/d%d\"},"
+                          "\"minItems\":1},",
+                          at, next);
+        at = next;
+    }
+    sl_strbuf_add_fmt(&text, "\"d%d\":{\"const\":0}},\"prefixItems\":[", at);
+    for (int i = 0; i < N; i++)
+        sl_strbuf_add_fmt(&text, "%s{\"$ref\":\"#/$defs/d%d\"}", i ? "," : "", i);
+    sl_strbuf_add_str(&text, "]}");
+    assert_takes(text.ptr, "[[0", false);
     sl_strbuf_done(&text);
 }
 
@@ -291,6 +354,8 @@ int main(void)
         cmocka_unit_test(test_flags),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_work_is_bounded),
+        cmocka_unit_test(test_long_parts_are_work),
+        cmocka_unit_test(test_order_does_not_matter),
         cmocka_unit_test(test_large_schema),
         cmocka_unit_test(test_long_chain),
     };
