@@ -19,6 +19,7 @@
 #include "server/apiollama.h"
 #include "server/apiollamainfo.h"
 #include "server/apioptions.h"
+#include "server/apirefused.h"
 #include "server/apiresponses.h"
 #include "server/route.h"
 
@@ -28,6 +29,7 @@ static struct sl_apilist (*const lists[])(void) = {
     sl_apichat_list,      sl_apicompletion_list, sl_apimodels_list,
     sl_apillama_list,     sl_apillamainfo_list,  sl_apiollama_list,
     sl_apiollamainfo_list, sl_apianthropic_list, sl_apiresponses_list,
+    sl_apirefused_list,
 };
 #define N_LISTS (sizeof(lists) / sizeof(lists[0]))
 
@@ -75,6 +77,8 @@ enum sl_apiform sl_api_form(const char *path)
             return e->form;
     if (strncmp(path, "/api/", 5) == 0)
         return SL_APIFORM_OLLAMA;
+    if (strncmp(path, "/v1/messages/", 13) == 0)
+        return SL_APIFORM_ANTHROPIC;
     return strncmp(path, "/v1/", 4) == 0 ? SL_APIFORM_OPENAI : SL_APIFORM_LLAMACPP;
 }
 

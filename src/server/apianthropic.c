@@ -193,7 +193,13 @@ static void read_thinking(struct sl_apiobject *o)
 {
     struct sl_apiobject thinking = sl_apiobject_object(o, "thinking");
     const char *type = sl_apiobject_text(&thinking, "type", NULL);
+    const char *display = sl_apiobject_text(&thinking, "display", NULL);
 
+    if (display && strcmp(display, "omitted") == 0)
+        o->parse->call->gen.reasoning = SL_GENREASONING_HIDDEN;
+    else if (display && strcmp(display, "summarized") != 0)
+        sl_apiobject_fail(&thinking, "display", "summarized or omitted expected, found \"%.60s\"",
+                          display);
     if (type && strcmp(type, "disabled") == 0)
         o->parse->call->gen.reasoning = SL_GENREASONING_HIDDEN;
     else if (type && strcmp(type, "enabled") != 0 && strcmp(type, "adaptive") != 0)
@@ -207,6 +213,8 @@ static void parse(struct sl_apiobject *o)
     static const struct sl_apirefusal refusals[] = {
         {"container", SL_APINEUTRAL_NONE, NULL},
         {"mcp_servers", SL_APINEUTRAL_EMPTY, NULL},
+        {"compaction", SL_APINEUTRAL_NONE, "shorten the conversation yourself"},
+        {"thread", SL_APINEUTRAL_NONE, "send the whole conversation as messages"},
     };
     struct sl_genreq *gen = &o->parse->call->gen;
     struct sl_apiobject config = sl_apiobject_object(o, "output_config");
@@ -220,6 +228,8 @@ static void parse(struct sl_apiobject *o)
     sl_apitools_read_flat(o, "tools", "input_schema", 0);
     read_choice(o);
     read_thinking(o);
+    if (sl_apiobject_get(o, "context_management", SL_JSON_OBJECT))
+        o->parse->call->flags |= SL_APIANTHROPIC_CONTEXT;
     sl_apiformat_read_response(&config, "format");
     if (!config.node)
         sl_apiformat_read_response(o, "output_format");

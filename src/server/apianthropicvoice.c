@@ -56,6 +56,17 @@ static void write_stop(struct sl_apiwriter *w, const char *reason)
     sl_apijson_text(&w->w, "stop_sequence", w->word);
 }
 
+/* Parts of the context that were cleared before it was read: none ever is. */
+static void write_context(struct sl_apiwriter *w)
+{
+    if (!(w->call->flags & SL_APIANTHROPIC_CONTEXT))
+        return;
+    sl_apijson_object(&w->w, "context_management");
+    sl_apijson_array(&w->w, "applied_edits");
+    sl_jsonwriter_end_array(&w->w);
+    sl_jsonwriter_end_object(&w->w);
+}
+
 /* An event up to the members that are its own. */
 static void begin_event(struct sl_apiwriter *w, const char *type)
 {
@@ -162,6 +173,7 @@ static void tell_end(struct sl_apiwriter *w)
     sl_apijson_object(&w->w, "usage");
     sl_apijson_i64(&w->w, "output_tokens", w->counts.n_predicted_tok);
     sl_jsonwriter_end_object(&w->w);
+    write_context(w);
     end_event(w, "message_delta");
     begin_event(w, "message_stop");
     end_event(w, "message_stop");
@@ -217,6 +229,7 @@ static void tell_all(struct sl_apiwriter *w)
     sl_apijson_text(&w->w, "model", w->env->model);
     write_stop(w, stop_reason(w));
     write_usage(w, w->counts.n_predicted_tok);
+    write_context(w);
     sl_jsonwriter_end_object(&w->w);
 }
 

@@ -44,9 +44,12 @@ static void read_reasoning(struct sl_apiobject *o)
     struct sl_genreq *gen = &o->parse->call->gen;
     struct sl_apiobject args = sl_apiobject_object(o, "chat_template_kwargs");
     const char *format = sl_apiobject_text(o, "reasoning_format", NULL);
-    bool parses = true;
+    bool parses = true, thinks = true;
 
     sl_apisampling_refuse(&args, kwargs, sizeof(kwargs) / sizeof(kwargs[0]));
+    sl_apioptions_read_effort(o, "reasoning_effort");
+    if (sl_apiobject_bool(&args, "enable_thinking", &thinks) && !thinks)
+        gen->reasoning = SL_GENREASONING_HIDDEN;
     if (sl_apiobject_bool(o, "parse_tool_calls", &parses) && !parses)
         gen->flags &= ~(uint32_t)SL_GENREQ_CALLS;
     if (!format)
@@ -77,6 +80,7 @@ void sl_apichat_parse(struct sl_apiobject *o)
         {"functions", SL_APINEUTRAL_EMPTY, "use tools"},
         {"function_call", SL_APINEUTRAL_NONE, "use tool_choice"},
         {"audio", SL_APINEUTRAL_NONE, NULL},
+        {"moderation", SL_APINEUTRAL_NONE, NULL},
         {"web_search_options", SL_APINEUTRAL_NONE, NULL},
     };
 

@@ -364,10 +364,6 @@ static const struct sl_apiendpoint endpoints[] = {
     REFUSED("/reranking", SL_APIFORM_LLAMACPP, refuse_reranking),
     REFUSED("/v1/rerank", SL_APIFORM_LLAMACPP, refuse_reranking),
     REFUSED("/v1/reranking", SL_APIFORM_LLAMACPP, refuse_reranking),
-    REFUSED("/v1/audio/transcriptions", SL_APIFORM_OPENAI, refuse),
-    REFUSED("/v1/audio/speech", SL_APIFORM_OPENAI, refuse),
-    REFUSED("/v1/images/generations", SL_APIFORM_OPENAI, refuse),
-    REFUSED("/v1/moderations", SL_APIFORM_OPENAI, refuse),
 };
 
 struct sl_apilist sl_apillamainfo_list(void)

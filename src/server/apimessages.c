@@ -273,6 +273,8 @@ static void read_message(struct sl_apimessages *m, struct sl_apiobject *o)
     for (size_t i = 0; i < 2; i++)
         if (sl_json_n_items(sl_apiobject_find(o, media[i])))
             sl_apiobject_fail(o, media[i], "not supported; this model reads text");
+    if (sl_apiobject_find(o, "function_call"))
+        sl_apiobject_fail(o, "function_call", "not supported; use tool_calls");
     if (role[0] != 'a' && !sl_apiobject_find(o, "content"))
         sl_apiobject_fail(o, "content", "is required");
     sl_apimessages_add_content(m, o, "content", types, role[0] == 'a' ? 2 : 1);

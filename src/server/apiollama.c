@@ -139,6 +139,9 @@ static void parse_generate(struct sl_apiobject *o)
         {"suffix", SL_APINEUTRAL_EMPTY, NULL},
         {"template", SL_APINEUTRAL_EMPTY, "use raw"},
         {"context", SL_APINEUTRAL_EMPTY, "use /api/chat"},
+        {"width", SL_APINEUTRAL_ZERO, "this model writes text"},
+        {"height", SL_APINEUTRAL_ZERO, "this model writes text"},
+        {"steps", SL_APINEUTRAL_ZERO, "this model writes text"},
     };
     struct sl_apicall *call = o->parse->call;
     const char *system, *prompt;

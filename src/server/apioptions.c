@@ -1,5 +1,7 @@
 #include "server/apioptions.h"
 
+#include <string.h>
+
 #include "server/apisampling.h"
 
 void sl_apioptions_default(struct sl_apiparse *parse)
@@ -23,6 +25,14 @@ void sl_apioptions_read_limit(struct sl_apiobject *o, const char *const *keys, s
             o->parse->call->gen.n_predict_max = n < 0 ? -1 : n;
             return;
         }
+}
+
+void sl_apioptions_read_effort(struct sl_apiobject *o, const char *key)
+{
+    const char *effort = sl_apiobject_text(o, key, NULL);
+
+    if (effort && strcmp(effort, "none") == 0)
+        o->parse->call->gen.reasoning = SL_GENREASONING_HIDDEN;
 }
 
 void sl_apioptions_read_probs(struct sl_apiobject *o)

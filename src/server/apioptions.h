@@ -18,5 +18,8 @@ void sl_apioptions_read(struct sl_apiobject *o);
 /* n_probs, llama.cpp's number of alternatives for each token. */
 void sl_apioptions_read_probs(struct sl_apiobject *o);
 
+/* How much to think: a hint that this model does not take, but "none" hides what it thinks. */
+void sl_apioptions_read_effort(struct sl_apiobject *o, const char *key);
+
 /* The first of several names of one limit that is there; -1 and -2: none. */
 void sl_apioptions_read_limit(struct sl_apiobject *o, const char *const *keys, size_t n_keys);

@@ -215,7 +215,7 @@ static void write_echo(struct sl_apiobject *o)
     echo_tools(&w, o);
     sl_apijson_i64(&w, "top_logprobs", gen->n_top);
     sl_apijson_f64(&w, "top_p", (double)gen->sampling.top_p);
-    echo(&w, o, "truncation", "\"disabled\"");
+    sl_apijson_text(&w, "truncation", "disabled"); /* what does not fit is an error */
     if (sl_apiobject_find(o, "user"))
         echo(&w, o, "user", "null");
     sl_jsonwriter_end_object(&w);
@@ -230,10 +230,13 @@ static void parse(struct sl_apiobject *o)
         {"previous_response_id", SL_APINEUTRAL_EMPTY, "send the whole conversation as input"},
         {"conversation", SL_APINEUTRAL_NONE, "send the whole conversation as input"},
         {"background", SL_APINEUTRAL_ZERO, NULL},
+        {"context_management", SL_APINEUTRAL_EMPTY, "shorten the conversation yourself"},
+        {"moderation", SL_APINEUTRAL_NONE, NULL},
         {"prompt", SL_APINEUTRAL_NONE, "send it as input"},
     };
     struct sl_genreq *gen = &o->parse->call->gen;
     struct sl_apiobject text = sl_apiobject_object(o, "text");
+    struct sl_apiobject reasoning = sl_apiobject_object(o, "reasoning");
 
     gen->model = sl_apiobject_copy(o, "model");
     sl_apiobject_flag(o, "stream", SL_GENREQ_STREAM, &gen->flags);
@@ -244,6 +247,7 @@ static void parse(struct sl_apiobject *o)
     sl_apisampling_refuse(o, refusals, sizeof(refusals) / sizeof(refusals[0]));
     gen->cache_key = sl_apiobject_copy(o, "prompt_cache_key");
     read_logprobs(o);
+    sl_apioptions_read_effort(&reasoning, "effort");
     sl_apitools_read_flat(o, "tools", "parameters", SL_APITOOLS_SKIP);
     sl_apitools_read_choice(o);
     sl_apiformat_read_response(&text, "format");
