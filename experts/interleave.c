@@ -1,7 +1,7 @@
 /*
  * Spreading memory over NUMA nodes, by the bare system calls: with and without hwloc.
- * interleave is for one range of memory; spread is for what is loaded by ways that choose
- * their memory themselves: pages of a file, buffers that the kernel fills.
+ * interleave and prefer are for one range of memory; spread is for what is loaded by ways
+ * that choose their memory themselves: pages of a file, buffers that the kernel fills.
  */
 #include <errno.h>
 #include <linux/mempolicy.h>
@@ -18,6 +18,18 @@ int sl_topology_interleave(const struct sl_topology_nodes *nodes, void *base, ui
     if (nodes->n < 2)
         return 0;
     if (syscall(SYS_mbind, base, bytes, MPOL_INTERLEAVE, nodes->bits, N_BITS, 0) < 0)
+        return -errno;
+    return 0;
+}
+
+int sl_topology_prefer(int32_t node_id, void *base, uint64_t bytes)
+{
+    struct sl_topology_nodes nodes = { .n = 1 };
+
+    if (node_id < 0 || node_id >= SL_TOPOLOGY_NODES_MAX)
+        return -EINVAL;
+    nodes.bits[node_id / 64] = 1ull << (node_id % 64);
+    if (syscall(SYS_mbind, base, bytes, MPOL_PREFERRED, nodes.bits, N_BITS, 0) < 0)
         return -errno;
     return 0;
 }

@@ -121,6 +121,7 @@ static void add_core(struct sl_topology *topo, hwloc_topology_t hw, hwloc_obj_t 
         return;
     core.l3 = number_of(l3s, l3_of(hw, obj, &core.l3_bytes)->gp_index);
     core.node = number_of(nodes, (uint64_t)hwloc_bitmap_first(obj->nodeset));
+    core.node_id = hwloc_bitmap_first(obj->nodeset);
     add_node(&topo->memory, hwloc_bitmap_first(obj->nodeset));
     find_kind(hw, obj->cpuset, (int)topo->n_kinds, &core);
     topo->cores[topo->n_cores++] = core;

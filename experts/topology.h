@@ -24,6 +24,7 @@ struct sl_topology_core {
     uint32_t l3;                             /* 0..n_l3 - 1, in order of first use */
     uint64_t l3_bytes;                       /* of that cache; 0: there is none, or not known */
     uint32_t node;                           /* NUMA node, 0..n_nodes - 1, likewise */
+    int32_t node_id;                         /* of that node, as the system numbers it */
     uint32_t kind;                           /* rank by speed, 0 for the slowest kind */
     uint32_t is_small; /* 1: an efficiency core, of another design than the fastest */
 };
@@ -91,6 +92,13 @@ void sl_topology_cpus_add(struct sl_topology_cpus *cpus, int32_t cpu);
  * first, which is slower but as right.
  */
 int sl_topology_interleave(const struct sl_topology_nodes *nodes, void *base, uint64_t bytes);
+
+/*
+ * Pages of this range that are not touched yet come from one node, as the system numbers it,
+ * as long as that has any left. base and bytes: multiples of the page. Returns 0, or what the
+ * system says: nothing is changed then.
+ */
+int sl_topology_prefer(int32_t node_id, void *base, uint64_t bytes);
 
 /* The calling thread's memory policy, to be put back. */
 struct sl_topology_policy {
