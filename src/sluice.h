@@ -77,7 +77,8 @@ enum sluice_policy { /* which experts are given up */
 };
 
 enum sluice_numa { /* on machines with more than one NUMA node */
-    SLUICE_NUMA_SPLIT = 0, /* spread weights and experts over the nodes that may be used */
+    SLUICE_NUMA_SPLIT = 0, /* spread experts over the nodes that may be used; and weights
+                              that every token needs, or a copy on each if memory allows */
     SLUICE_NUMA_OFF,       /* leave memory to the system: where it is first used */
 };
 
@@ -135,6 +136,10 @@ struct sluice_model_info {
     const int32_t *thread_cpus; /* [n_threads] the logical CPU of each, -1: not bound */
     const char *threads_why;    /* "one on each core" */
     uint32_t n_spread_nodes;    /* NUMA nodes that memory is spread over; 0: it is not */
+    uint32_t n_node_copies; /* of the weights that every token needs, one for each of these
+                               nodes; 0: one for all */
+    uint64_t copy_bytes;    /* what they take beside the weights themselves */
+    const char *node_copies_why; /* why one for all; "" if there are more, or one node */
     const char *cpu;           /* "c", "avx2", "avx512" */
     bool is_streaming;
     uint64_t ram_bytes;    /* the plan's bound; 0: none (resident, nothing asked for) */

@@ -69,7 +69,7 @@ static uint32_t n_blocks_at(uint32_t pos)
 static void prepare(struct sl_worker *w, const struct shape *sh)
 {
     struct sl_step *s = w->step;
-    const struct sl_layer *l = &s->weights->layers[sh->layer];
+    const struct sl_layer *l = &w->weights->layers[sh->layer];
     uint32_t d = sh->head_dim;
 
     for (uint32_t t = w->tok_begin; t < w->tok_end; t++) {
@@ -283,7 +283,7 @@ static bool should_split_blocks(const struct sl_worker *w, const struct shape *s
 void sl_attn_forward(struct sl_worker *w, uint32_t layer)
 {
     struct sl_step *s = w->step;
-    const struct sl_layer *l = &s->weights->layers[layer];
+    const struct sl_layer *l = &w->weights->layers[layer];
     uint32_t d = s->hp->head_dim, n_heads = s->hp->n_heads;
     struct shape sh = {
         .layer = layer,

@@ -106,7 +106,7 @@ static void remember_run(const struct sl_step *s, const struct sl_run *run, uint
 void sl_conv_forward(struct sl_worker *w, uint32_t layer)
 {
     struct sl_step *s = w->step;
-    const struct sl_layer *l = &s->weights->layers[layer];
+    const struct sl_layer *l = &w->weights->layers[layer];
     size_t width = s->hp->width;
     uint32_t out_kind = sl_step_kind_bit(&l->out_proj);
     struct sl_acts acts;

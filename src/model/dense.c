@@ -4,7 +4,7 @@
 void sl_dense_forward(struct sl_worker *w, uint32_t layer)
 {
     struct sl_step *s = w->step;
-    const struct sl_layer *l = &s->weights->layers[layer];
+    const struct sl_layer *l = &w->weights->layers[layer];
     size_t ff = l->gate.n_rows;
     uint32_t down_kind = sl_step_kind_bit(&l->down);
     struct sl_acts acts;

@@ -278,6 +278,8 @@ static int make_plan(struct sluice_model *m, const struct sluice_model_opts *opt
         .hp = &m->hp,
         .weights = &m->weights,
         .n_workers = sl_pool_n_workers(m->pool),
+        .n_nodes = m->nodeplan.n,
+        .is_pack = m->pack != NULL,
         .ram_bytes = opts->ram_bytes,
         .available_bytes = sl_memory_available(""),
         .residency = opts->residency,
@@ -385,6 +387,7 @@ static int load(struct sluice_model *m, const char *path, const struct sluice_mo
     r = make_plan(m, opts, diag);
     if (r < 0)
         goto named;
+    sl_workers_reserve_copies(m);
     if (m->plan.is_streaming) {
         r = sl_stream_open(m, &m->plan, opts, diag);
         if (r < 0)
@@ -403,6 +406,7 @@ static int load(struct sluice_model *m, const char *path, const struct sluice_mo
     r = warm(m, opts, diag);
     if (r < 0)
         return r;
+    sl_workers_fill_copies(m, 0);
     return sl_engine_check_mappings(m, diag);
 
 named:
@@ -419,6 +423,11 @@ static void add_notes(struct sluice_model *m, int error)
         (void)snprintf(m->notes + len, sizeof(m->notes) - len,
                        "%smemory cannot be spread over the NUMA nodes: %s", len ? "\n" : "",
                        strerror(-error));
+    len = strlen(m->notes);
+    if (m->copies.is_refused)
+        (void)snprintf(m->notes + len, sizeof(m->notes) - len,
+                       "%sthe shared weights are not copied to each NUMA node: %s",
+                       len ? "\n" : "", m->copies.why);
     len = strlen(m->notes);
     if (n_unbound)
         (void)snprintf(m->notes + len, sizeof(m->notes) - len,
@@ -507,6 +516,7 @@ void sluice_model_close(struct sluice_model *m)
         return;
     sl_workers_close(m);
     sl_stream_close(m);
+    sl_nodecopy_done(&m->copies);
     sl_cache_free(m->cache);
     sl_tokenizer_free(m->tokenizer);
     sl_vocab_free(m->vocab);
@@ -546,6 +556,9 @@ void sluice_model_get_info(const struct sluice_model *m, struct sluice_model_inf
         .thread_cpus = m->placement.cpus,
         .threads_why = m->placement.why,
         .n_spread_nodes = m->nodes.n > 1 ? m->nodes.n : 0,
+        .n_node_copies = m->copies.n,
+        .node_copies_why = m->copies.why,
+        .copy_bytes = m->copies.bytes,
         .cpu = sl_cpu_level_name(m->kernels.level),
         .chat_template = sl_chat_template_name(m->chat_template),
         .is_streaming = m->is_streaming,

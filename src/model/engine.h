@@ -7,12 +7,14 @@
 
 #include "base/pool.h"
 #include "experts/cache.h"
+#include "experts/nodeplan.h"
 #include "experts/placement.h"
 #include "experts/topology.h"
 #include "kernels/kernels.h"
 #include "loader/gguf.h"
 #include "loader/pack.h"
 #include "model/hparams.h"
+#include "model/nodecopy.h"
 #include "model/stream.h"
 #include "model/weights.h"
 #include "sluice.h"
@@ -34,6 +36,8 @@ struct sluice_model {
     struct sl_placement placement;
     struct sl_pool *pool;           /* as placement says */
     struct sl_topology_nodes nodes; /* that memory is spread over; none: it is not */
+    struct sl_nodeplan nodeplan;    /* which workers are on one of them */
+    struct sl_nodecopies copies;    /* of the shared weights, for these */
     bool is_text_only; /* SLUICE_MODEL_TEXT */
     bool is_streaming;
     struct sl_stream stream;

@@ -20,7 +20,7 @@ static void embed(struct sl_worker *w)
     uint32_t half = s->hp->head_dim / 2;
 
     for (uint32_t t = w->tok_begin; t < w->tok_end; t++) {
-        sl_dequant_row(s->x + (size_t)t * s->hp->width, &s->weights->embed,
+        sl_dequant_row(s->x + (size_t)t * s->hp->width, &w->weights->embed,
                        (uint32_t)s->tokens[t]);
         for (uint32_t i = 0; i < half; i++) {
             double angle = s->pos[t] * s->rope_freq[i];
@@ -81,7 +81,7 @@ static void output(struct sl_worker *w)
         sl_acts_quantize(s->kernels, &acts, kinds, i, row);
     }
     sl_step_barrier(w);
-    job = sl_job_for(&s->weights->output, &acts, s->logits, s->weights->n_vocab);
+    job = sl_job_for(&w->weights->output, &acts, s->logits, s->weights->n_vocab);
     sl_jobs_run(w, &job, 1);
 }
 
@@ -89,6 +89,8 @@ static void forward(void *arg, uint32_t index, uint32_t n_workers)
 {
     struct sl_step *s = arg;
     struct sl_worker w = { .step = s, .index = index, .n = n_workers,
+                           .weights = s->of_worker ? s->of_worker[index] : s->weights,
+                           .group = sl_pool_group_of(s->pool, index),
                            .buf = s->worker_buf[index] };
     uint64_t begin, end;
     int r;

@@ -127,7 +127,7 @@ static void plan_guesses(struct sl_step *s, uint32_t layer)
 static void route(struct sl_worker *w, uint32_t layer, const struct sl_acts *acts)
 {
     struct sl_step *s = w->step;
-    const struct sl_layer *l = &s->weights->layers[layer];
+    const struct sl_layer *l = &w->weights->layers[layer];
     uint32_t n_experts = s->hp->n_experts;
     struct sl_job job = sl_job_for(&l->router, acts, s->router, n_experts);
     struct routing ro = routing_of(s, layer);

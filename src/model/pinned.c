@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 
 #include "base/bytes.h"
+#include "experts/topology.h"
 
 #define SLICE_BYTES (2u << 20)
 #define READS_MAX 16u
@@ -177,6 +178,7 @@ static void lock(struct sl_pinned *pinned, const struct pieces *p)
 
 int sl_pinned_load(struct sl_pinned *ret_pinned, struct sl_weights *w, const struct sl_hparams *hp,
                    const struct sl_gguf *gguf, struct sl_pack *pack, struct sl_reader *reader,
+                   int32_t node_id,
                    int (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                    struct sl_diag *diag)
 {
@@ -193,6 +195,8 @@ int sl_pinned_load(struct sl_pinned *ret_pinned, struct sl_weights *w, const str
                     (double)p.bytes / (1 << 20));
         goto done;
     }
+    if (node_id >= 0 && pinned.region.base)
+        pinned.place_error = sl_topology_prefer(node_id, pinned.region.base, pinned.region.bytes);
     r = read_pieces(&p, pinned.region.base, reader, progress, arg);
     if (r < 0) {
         sl_diag_set(diag, r, r == -ECANCELED ? "cancelled" : "cannot read the shared weights: %s",

@@ -32,6 +32,7 @@
 #include "base/bytes.h"
 #include "loader/reader.h"
 #include "model/measure.h"
+#include "model/nodecopy.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define HUGE_BYTES (2 * MIB)
@@ -53,7 +54,7 @@ struct shape {
     uint64_t all_slots_bytes; /* a slot for every expert */
     uint64_t min_slots_bytes; /* the fewest */
     uint64_t overhead_bytes;  /* but for page tables */
-    uint32_t ff_max;
+    uint64_t copy_bytes;      /* of the shared weights, for one node */
 };
 
 /* A session, and what it takes. */
@@ -107,6 +108,8 @@ static struct shape measure_shape(const struct sl_plan_in *in)
     /* regions lose less than a slot of each 256 MiB, and there are few of them */
     s.all_slots_bytes += s.all_slots_bytes / 32 + 8 * s.slot_bytes_max;
     s.all_slots_bytes = sl_align_up(s.all_slots_bytes, HUGE_BYTES);
+    if (in->n_nodes > 1)
+        s.copy_bytes = sl_nodecopy_bytes(in->weights, hp);
     s.overhead_bytes = BASE_BYTES + (uint64_t)in->n_workers * WORKER_BYTES +
                        in->metadata_bytes * METADATA_FACTOR + hp->n_layers * LAYER_BYTES +
                        (hp->n_layers - hp->n_dense) * guess_router_bytes(hp);
@@ -200,12 +203,37 @@ static void set_session(struct sl_plan *p, const struct sized *s)
     p->scratch_bytes = s->scratch_bytes;
 }
 
+/* Make copies if `room` holds them and their page tables. In streaming mode those of a GGUF
+ * file are read onto the first node, otherwise that needs a copy too. */
+static void add_copies(struct sl_plan *p, const struct sl_plan_in *in, const struct shape *shape,
+                       uint64_t room)
+{
+    bool is_placed = p->is_streaming && !in->is_pack;
+    uint64_t bytes;
+
+    if (in->n_nodes < 2)
+        return;
+    bytes = (in->n_nodes - is_placed) * shape->copy_bytes;
+    if (bytes + bytes / ANON_SHARE > room)
+        return;
+    p->n_copies = in->n_nodes;
+    p->copy_bytes = bytes;
+    p->overhead_bytes += bytes / ANON_SHARE;
+}
+
 static void set_resident(struct sl_plan *p, const struct sl_plan_in *in,
                          const struct shape *shape, const struct sized *s)
 {
+    uint64_t have = in->available_bytes, need = resident_need(in, shape, s);
+    uint64_t room = p->ram_bytes;
+
+    /* copies are no reason to leave nothing to others */
+    if (have != UINT64_MAX && have - sl_plan_headroom(have) < room)
+        room = have - sl_plan_headroom(have);
     set_session(p, s);
     p->overhead_bytes = resident_overhead(in, shape, s) + session_bytes(s) - s->kv_bytes -
                         s->scratch_bytes;
+    add_copies(p, in, shape, room > need ? room - need : 0);
 }
 
 /* bound is at least min_bytes, or UINT64_MAX. */
@@ -226,8 +254,10 @@ static int set_streaming(struct sl_plan *p, const struct sl_plan_in *in,
                                                    : shape->all_slots_bytes;
     known = p->shared_bytes + p->kv_bytes + p->scratch_bytes;
     p->overhead_bytes = fixed - known + (fixed + p->cache_bytes) / ANON_SHARE;
+    if (p->cache_bytes == shape->all_slots_bytes)
+        add_copies(p, in, shape, left - p->cache_bytes);
     if (p->ram_bytes == UINT64_MAX)
-        p->ram_bytes = known + p->overhead_bytes + p->cache_bytes;
+        p->ram_bytes = known + p->overhead_bytes + p->cache_bytes + p->copy_bytes;
     return 0;
 }
 

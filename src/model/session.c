@@ -31,6 +31,7 @@ static struct sl_step empty_step(struct sluice_session *s)
     return (struct sl_step){
         .hp = &m->hp,
         .weights = &m->weights,
+        .of_worker = m->copies.of_worker,
         .kernels = &m->kernels,
         .pool = m->pool,
         .cache = m->cache,

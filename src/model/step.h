@@ -98,6 +98,8 @@ struct sl_step {
     /* set once */
     const struct sl_hparams *hp;
     const struct sl_weights *weights;
+    const struct sl_weights *const *of_worker; /* [n_workers] the copy that each reads; NULL:
+                                                  all read `weights` */
     const struct sl_kernels *kernels;
     struct sl_pool *pool;
     struct sl_cache *cache;
@@ -151,7 +153,9 @@ struct sl_step {
 /* A worker's view of a step. */
 struct sl_worker {
     struct sl_step *step;
+    const struct sl_weights *weights; /* the step's, or a copy on the worker's NUMA node */
     uint32_t index, n;
+    struct sl_pool_group group;  /* that it shares rows with: the workers of its node */
     uint32_t tok_begin, tok_end; /* its share of the tokens */
     void *buf;                   /* private */
 };

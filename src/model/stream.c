@@ -24,6 +24,7 @@
 #include "base/strbuf.h"
 #include "model/engine.h"
 #include "model/profile.h"
+#include "model/workers.h"
 
 #define MIB (1024.0 * 1024.0)
 #define CALM_NS 10000000000ull
@@ -309,6 +310,7 @@ int sl_stream_open(struct sluice_model *m, const struct sl_plan *plan,
                    const struct sluice_model_opts *opts, struct sl_diag *diag)
 {
     struct sl_stream *st = &m->stream;
+    int32_t node_id;
     int r;
 
     st->plan = *plan;
@@ -319,10 +321,15 @@ int sl_stream_open(struct sluice_model *m, const struct sl_plan *plan,
     r = open_cache(m, opts, diag);
     if (r < 0)
         return r;
-    r = sl_pinned_load(&st->pinned, &m->weights, &m->hp, m->gguf, m->pack, st->reader,
+    node_id = m->copies.n && !m->copies.list[0].region.base ? m->copies.list[0].node_id : -1;
+    r = sl_pinned_load(&st->pinned, &m->weights, &m->hp, m->gguf, m->pack, st->reader, node_id,
                        opts->progress, opts->progress_arg, diag);
     if (r < 0)
         return r;
+    sl_workers_fill_copies(m, st->pinned.place_error);
+    st->plan.copy_bytes = m->copies.bytes;
+    if (m->copies.n && st->pinned.locked_bytes && !sl_nodecopy_lock(&m->copies))
+        st->pinned.locked_bytes = 0; /* all of what every token needs, or nothing */
     r = sl_pressure_open(&st->pressure, "");
     if (r < 0)
         return r;
@@ -371,7 +378,8 @@ void sl_stream_close(struct sluice_model *m)
 /* What of the bound is left for slots beside sessions of so many bytes. */
 static uint64_t left_for_slots(const struct sl_stream *st, uint64_t session_bytes)
 {
-    uint64_t taken = st->plan.shared_bytes + st->plan.overhead_bytes + session_bytes;
+    uint64_t taken = st->plan.shared_bytes + st->plan.copy_bytes + st->plan.overhead_bytes +
+                     session_bytes;
     uint64_t left = st->plan.ram_bytes > taken ? st->plan.ram_bytes - taken : 0;
 
     return left < st->plan.cache_all_bytes ? left : st->plan.cache_all_bytes;

@@ -1,7 +1,7 @@
 /*
- * The worker threads of a model: how many, on which CPUs and why; and the nodes that its
- * memory is spread over. Called by engine.c and by sluice tune; one thread at a time per
- * model.
+ * The worker threads of a model: how many, on which CPUs and why; the nodes that its memory
+ * is spread over, and which workers read which copy of the shared weights. Called by
+ * engine.c, stream.c and sluice tune; one thread at a time per model.
  */
 #pragma once
 
@@ -25,5 +25,13 @@ int sl_workers_open(struct sluice_model *m, const struct sluice_model_opts *opts
  */
 int sl_workers_replace(struct sluice_model *m, const int32_t *cpus, uint32_t n,
                        struct sl_diag *diag);
+
+/*
+ * Copies of the shared weights for the workers' nodes, as m->plan has them: memory for them
+ * before the weights are loaded, then, once they are, the copying. place_error: why the
+ * weights themselves are not on their node, or 0. What cannot be had is not: m->copies tells.
+ */
+void sl_workers_reserve_copies(struct sluice_model *m);
+void sl_workers_fill_copies(struct sluice_model *m, int place_error);
 
 void sl_workers_close(struct sluice_model *m);

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "model/measure.h"
+#include "model/nodecopy.h"
 #include "model/plan.h"
 
 #define MIB ((uint64_t)1 << 20)
@@ -73,7 +74,7 @@ static uint64_t sum(const struct sl_plan *p, const struct sl_plan_in *in)
 {
     uint64_t weights = p->is_streaming ? p->shared_bytes + p->cache_bytes : in->weight_bytes;
 
-    return weights + p->kv_bytes + p->scratch_bytes + p->overhead_bytes;
+    return weights + p->copy_bytes + p->kv_bytes + p->scratch_bytes + p->overhead_bytes;
 }
 
 static void check_plan(const struct sl_plan *p, const struct sl_plan_in *in)
@@ -85,6 +86,8 @@ static void check_plan(const struct sl_plan *p, const struct sl_plan_in *in)
     assert_int_equal(p->kv_bytes, kv);
     assert_int_equal(p->scratch_bytes, scratch);
     assert_int_equal(p->shared_bytes + p->expert_bytes, in->weight_bytes);
+    assert_true(p->n_copies == 0 || (in->n_nodes > 1 && p->n_copies == in->n_nodes));
+    assert_int_equal(p->n_copies == 0, p->copy_bytes == 0);
     if (p->is_streaming) {
         assert_int_equal(p->cache_bytes % (2 * MIB), 0);
         assert_true(p->cache_bytes >= (in->hp->n_experts_used + 2) * p->slot_bytes_max);
@@ -321,6 +324,67 @@ static void a_dense_model_cannot_stream(void **state)
     p = good(&in);
 }
 
+/* But for copies and what they cost a plan is that of a machine with one node. */
+static struct sl_plan good_on_nodes(const struct sl_plan_in *in, uint32_t n_nodes)
+{
+    struct sl_plan_in with = *in;
+    struct sl_plan one, p;
+
+    with.n_nodes = 1;
+    one = good(&with);
+    with.n_nodes = n_nodes;
+    p = good(&with);
+    assert_int_equal(one.n_copies, 0);
+    assert_int_equal(p.is_streaming, one.is_streaming);
+    assert_memory_equal(&p.session, &one.session, sizeof(p.session));
+    assert_int_equal(p.cache_bytes, one.cache_bytes);
+    assert_int_equal(p.min_bytes, one.min_bytes);
+    assert_int_equal(p.resident_bytes, one.resident_bytes);
+    assert_int_equal(p.overhead_bytes, one.overhead_bytes + p.copy_bytes / 256);
+    return p;
+}
+
+static void copies_for_nodes_take_what_is_left_over(void **state)
+{
+    const struct model *m = *state;
+    struct sl_plan_in in = in_for(m);
+    uint64_t copy = sl_nodecopy_bytes(&m->weights, &m->hp);
+    uint64_t resident;
+    struct sl_plan p;
+
+    assert_in_range(copy, 540 * MIB, 570 * MIB); /* 0.57 GB shared, the embedding's one use */
+    p = good_on_nodes(&in, 2);
+    assert_int_equal(p.n_copies, 2);
+    assert_int_equal(p.copy_bytes, 2 * copy);
+    assert_int_equal(good_on_nodes(&in, 8).copy_bytes, 8 * copy);
+    assert_int_equal(good_on_nodes(&in, 100).n_copies, 0); /* they would not fit */
+
+    /* the last byte counts, and nothing else gives way */
+    in.residency = SLUICE_RESIDENCY_RESIDENT;
+    in.session.n_ctx = 8192;
+    resident = p.resident_bytes;
+    in.ram_bytes = resident + 2 * (copy + copy / 256);
+    assert_int_equal(good_on_nodes(&in, 2).n_copies, 2);
+    in.ram_bytes--;
+    assert_int_equal(good_on_nodes(&in, 2).n_copies, 0);
+    in.ram_bytes = SLUICE_RAM_MIN;
+    assert_int_equal(good_on_nodes(&in, 2).n_copies, 0);
+    in.ram_bytes = 0; /* without a choice weights leave no headroom, copies do */
+    in.available_bytes = resident + sl_plan_headroom(resident);
+    assert_int_equal(good_on_nodes(&in, 2).n_copies, 0);
+
+    in = in_for(m);
+    in.residency = SLUICE_RESIDENCY_STREAM;
+    in.ram_bytes = 8 * GIB; /* experts need it more */
+    assert_int_equal(good_on_nodes(&in, 2).n_copies, 0);
+    in.ram_bytes = 20 * GIB;
+    p = good_on_nodes(&in, 2);
+    assert_int_equal(p.cache_bytes, p.cache_all_bytes);
+    assert_int_equal(p.copy_bytes, copy); /* the first node has the weights themselves */
+    in.is_pack = true;
+    assert_int_equal(good_on_nodes(&in, 2).copy_bytes, 2 * copy);
+}
+
 static uint32_t draw(unsigned int *seed, uint32_t min, uint32_t max)
 {
     return min + (uint32_t)rand_r(seed) % (max - min + 1);
@@ -345,6 +409,9 @@ static void make_shape(struct model *m, unsigned int *seed)
     assert_non_null(m->weights.layers);
     m->weights.n_vocab = draw(seed, 100, 70000);
     m->weights.ff_max = 256;
+    m->weights.output = (struct sl_tensor){ .dtype = SL_DTYPE_F32, .n_cols = m->hp.width,
+                                            .n_rows = m->weights.n_vocab, .n_mats = 1,
+                                            .row_bytes = sizeof(float) * m->hp.width };
     m->bytes = (uint64_t)draw(seed, 1, 1000) * MIB;
     for (uint32_t i = 0; i < m->hp.n_layers; i++) {
         struct sl_layer *l = &m->weights.layers[i];
@@ -378,6 +445,8 @@ static void check_shape(const struct model *m, unsigned int *seed)
     in.available_bytes = UINT64_MAX;
     in.residency = draw(seed, 0, 1) ? SLUICE_RESIDENCY_STREAM : SLUICE_RESIDENCY_AUTO;
     in.session.n_seq_max = draw(seed, 0, 5);
+    in.n_nodes = draw(seed, 0, 4);
+    in.is_pack = draw(seed, 0, 1);
     in.ram_bytes = SLUICE_RAM_MIN;
     before = good(&in);
     in.ram_bytes = before.ram_bytes - 1;
@@ -423,6 +492,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(explicit_options_are_kept),
         cmocka_unit_test(wider_alignment_takes_wider_slots),
         cmocka_unit_test(a_dense_model_cannot_stream),
+        cmocka_unit_test(copies_for_nodes_take_what_is_left_over),
         cmocka_unit_test(random_shapes_hold_the_promises),
     };
 
