@@ -154,6 +154,8 @@ static void print_memory(const struct info *info)
 
     if (!m->is_streaming) {
         printf("memory        resident: %s of weights", sl_units_size(a, m->weight_bytes));
+        if (m->copy_bytes)
+            printf(", %s of copies for NUMA nodes", sl_units_size(a, m->copy_bytes));
         printf(", a context of %" PRIu32 " takes %s, computing %s\n", p->session.n_ctx,
                sl_units_size(a, p->kv_bytes), sl_units_size(b, p->scratch_bytes));
         if (p->min_bytes)
@@ -164,7 +166,10 @@ static void print_memory(const struct info *info)
     printf("memory        streaming within %s: ", sl_units_size(a, m->ram_bytes));
     printf("%s of experts in a cache of %s\n", sl_units_size(a, p->expert_bytes),
            sl_units_size(b, p->cache_bytes));
-    printf("              %s pinned, %s; ", sl_units_size(a, m->pinned_bytes),
+    printf("              %s pinned", sl_units_size(a, m->pinned_bytes));
+    if (m->copy_bytes)
+        printf(" and %s of copies for NUMA nodes", sl_units_size(a, m->copy_bytes));
+    printf(", %s; ",
            m->locked_bytes >= m->pinned_bytes ? "locked" :
            m->locked_bytes ? "partly locked" : "not locked");
     printf("a context of %" PRIu32 " takes %s, ", p->session.n_ctx, sl_units_size(a, p->kv_bytes));
@@ -268,6 +273,7 @@ static void write_memory(struct sl_jsonwriter *w, const struct info *info)
     sl_jsonwriter_member_u64(w, "ram_bytes", m->ram_bytes);
     sl_jsonwriter_member_u64(w, "pinned_bytes", m->pinned_bytes);
     sl_jsonwriter_member_u64(w, "locked_bytes", m->locked_bytes);
+    sl_jsonwriter_member_u64(w, "copy_bytes", m->copy_bytes);
     sl_jsonwriter_member_u64(w, "cache_bytes", p->cache_bytes);
     sl_jsonwriter_member_u64(w, "kv_bytes", p->kv_bytes);
     sl_jsonwriter_member_u64(w, "scratch_bytes", p->scratch_bytes);

@@ -18,6 +18,7 @@
 #include "cli/units.h"
 #include "cli/workeropts.h"
 #include "experts/evict.h"
+#include "experts/nodeplan.h"
 #include "experts/placement.h"
 #include "loader/gguf.h"
 #include "loader/pack.h"
@@ -148,10 +149,12 @@ static const struct argp argp = {
     .children = children,
 };
 
-static int count_threads(const struct sluice_model_opts *opts, uint32_t *ret_n,
+/* Threads, and the nodes they are on: as the engine has them. */
+static int count_threads(const struct sluice_model_opts *opts, struct sl_plan_in *in,
                          struct sl_diag *diag)
 {
     struct sl_placement placement = {0};
+    struct sl_nodeplan nodes = {0};
     struct sl_topology *topo;
     int r = sl_topology_open(&topo, diag);
 
@@ -161,7 +164,13 @@ static int count_threads(const struct sluice_model_opts *opts, uint32_t *ret_n,
         r = sl_placement_exact(&placement, topo, opts->cpus, opts->n_threads, diag);
     else
         r = sl_placement_plan(&placement, topo, opts->n_threads, diag);
-    *ret_n = placement.n_threads;
+    if (opts->numa == SLUICE_NUMA_OFF)
+        topo->memory = (struct sl_topology_nodes){.n = 0};
+    if (r == 0)
+        r = sl_nodeplan_make(&nodes, topo, &placement, &topo->memory);
+    in->n_workers = placement.n_threads;
+    in->n_nodes = nodes.n;
+    sl_nodeplan_done(&nodes);
     sl_placement_done(&placement);
     sl_topology_close(topo);
     return r;
@@ -258,7 +267,8 @@ static int read_shape(struct plan_cmd *cmd, struct sl_diag *diag)
     cmd->in.session.n_seq_max = 1; /* as run and chat have it */
     for (uint32_t i = 0; i < sl_gguf_n_tensors(cmd->gguf); i++)
         cmd->in.weight_bytes += sl_gguf_tensor_at(cmd->gguf, i)->bytes;
-    return count_threads(&cmd->args->model.opts, &cmd->in.n_workers, diag);
+    cmd->in.is_pack = cmd->pack != NULL;
+    return count_threads(&cmd->args->model.opts, &cmd->in, diag);
 }
 
 static int measure(struct plan_cmd *cmd, struct sl_diag *diag)
@@ -401,7 +411,8 @@ static void print_head(const struct plan_cmd *cmd)
 static void print_row(const struct plan_cmd *cmd, uint64_t budget, const struct sl_forecast *f)
 {
     const struct sl_plan *p = &f->plan;
-    uint64_t weight_bytes = p->is_streaming ? p->shared_bytes : cmd->in.weight_bytes;
+    uint64_t weight_bytes = p->copy_bytes +
+                            (p->is_streaming ? p->shared_bytes : cmd->in.weight_bytes);
     char a[SL_UNITS_BYTES], b[SL_UNITS_BYTES], c[SL_UNITS_BYTES];
 
     printf("%8s  %-9s ", budget ? sl_units_ram(a, p->ram_bytes) : "auto",
@@ -462,6 +473,9 @@ static void print_tail(const struct plan_cmd *cmd)
                sl_units_ram(a, cmd->here.plan.ram_bytes / MIB * MIB));
     else
         printf("Here, without --ram: resident.\n");
+    if (cmd->in.n_nodes > 1)
+        printf("Weights: where more memory is left over, with a copy of those for every token on "
+               "each of\n%" PRIu32 " NUMA nodes.\n", cmd->in.n_nodes);
     if (b->min_bytes && cmd->profile_tokens)
         printf("Hits: experts are needed as often as in the last %" PRIu64 " tokens or so of "
                "earlier runs, the\nlikeliest are in memory.\n", cmd->profile_tokens);
@@ -482,6 +496,8 @@ static void write_forecast(struct sl_jsonwriter *w, const struct sl_forecast *f)
     sl_jsonwriter_member_u64(w, "pinned_bytes", p->is_streaming ? p->shared_bytes : 0);
     sl_jsonwriter_member_u64(w, "resident_weight_bytes",
                              p->is_streaming ? p->shared_bytes : p->shared_bytes + p->expert_bytes);
+    sl_jsonwriter_member_u64(w, "node_copies", p->n_copies);
+    sl_jsonwriter_member_u64(w, "copy_bytes", p->copy_bytes);
     sl_jsonwriter_member_u64(w, "kv_bytes", p->kv_bytes);
     sl_jsonwriter_member_u64(w, "scratch_bytes", p->scratch_bytes);
     sl_jsonwriter_member_u64(w, "overhead_bytes", p->overhead_bytes);

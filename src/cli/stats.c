@@ -99,7 +99,7 @@ static void print_experts(const struct sl_generate_stats *s)
 void sl_stats_print(const struct sl_generate_stats *s, const struct sluice_model_info *info,
                     uint64_t seed)
 {
-    char threads[SL_WORKERINFO_BYTES];
+    char threads[SL_WORKERINFO_BYTES], copies[SL_WORKERINFO_BYTES];
 
     fprintf(stderr, "[prompt %u tokens", s->n_prompt);
     if (s->n_reused)
@@ -111,6 +111,8 @@ void sl_stats_print(const struct sl_generate_stats *s, const struct sluice_model
     fprintf(stderr, " | peak memory %.2f GB | %s | seed %llu",
             (double)sl_stats_peak_bytes() * 1e-9, sl_workerinfo_text(threads, info),
             (unsigned long long)seed);
+    if (sl_workerinfo_copies_text(copies, info)[0])
+        fprintf(stderr, " | %s", copies);
     if (s->stop != SL_STOP_END)
         fprintf(stderr, " | stopped: %s", sl_generate_stop_name(s->stop));
     fputs("]\n", stderr);

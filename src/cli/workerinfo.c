@@ -23,6 +23,18 @@ const char *sl_workerinfo_text(char *buf, const struct sluice_model_info *info)
     return buf;
 }
 
+const char *sl_workerinfo_copies_text(char *buf, const struct sluice_model_info *info)
+{
+    buf[0] = '\0';
+    if (info->n_node_copies)
+        (void)snprintf(buf, SL_WORKERINFO_BYTES, "shared weights on each of %" PRIu32
+                       " NUMA nodes", info->n_node_copies);
+    else if (info->node_copies_why[0])
+        (void)snprintf(buf, SL_WORKERINFO_BYTES, "shared weights once for all NUMA nodes: %s",
+                       info->node_copies_why); /* it fits */
+    return buf;
+}
+
 void sl_workerinfo_write(struct sl_jsonwriter *w, const struct sluice_model_info *info)
 {
     sl_jsonwriter_member_u64(w, "threads", info->n_threads);
@@ -31,6 +43,9 @@ void sl_workerinfo_write(struct sl_jsonwriter *w, const struct sluice_model_info
         sl_jsonwriter_i64(w, info->thread_cpus[i]);
     sl_jsonwriter_end_array(w);
     sl_jsonwriter_member_string(w, "threads_why", info->threads_why);
+    sl_jsonwriter_member_u64(w, "spread_nodes", info->n_spread_nodes);
+    sl_jsonwriter_member_u64(w, "node_copies", info->n_node_copies);
+    sl_jsonwriter_member_string(w, "node_copies_why", info->node_copies_why);
 }
 
 /* Bytes of the L3 of a domain; 0: it has none. */
@@ -68,7 +83,7 @@ void sl_workerinfo_print_machine(const struct sluice_model *model)
 {
     const struct sl_topology *topo = model->topology;
     struct sluice_model_info info;
-    char list[LIST_BYTES];
+    char list[LIST_BYTES], copies[SL_WORKERINFO_BYTES];
 
     sluice_model_get_info(model, &info);
     printf("threads       %" PRIu32 " on logical CPU%s %s: %s\n", info.n_threads,
@@ -84,6 +99,8 @@ void sl_workerinfo_print_machine(const struct sluice_model *model)
     if (topo->quota_cpus > 0)
         printf(", quota of %g CPUs", topo->quota_cpus);
     printf(" (%s)\n", topo->source);
+    if (sl_workerinfo_copies_text(copies, &info)[0])
+        printf("              %s\n", copies);
 }
 
 void sl_workerinfo_write_machine(struct sl_jsonwriter *w, const struct sluice_model *model)
@@ -93,7 +110,6 @@ void sl_workerinfo_write_machine(struct sl_jsonwriter *w, const struct sluice_mo
 
     sluice_model_get_info(model, &info);
     sl_workerinfo_write(w, &info);
-    sl_jsonwriter_member_u64(w, "spread_nodes", info.n_spread_nodes);
     sl_jsonwriter_member_object(w, "topology");
     sl_jsonwriter_member_u64(w, "cores", topo->n_cores);
     sl_jsonwriter_member_u64(w, "cpus", topo->n_cpus);

@@ -148,9 +148,17 @@ def test_no_choice_changes_a_bit(env, tmp_path):
 
 
 def test_numa_is_shown(env):
-    assert info(env, '--numa', 'off')['spread_nodes'] == 0
-    nodes = info(env)['topology']['nodes']
-    assert info(env)['spread_nodes'] in ((0, nodes) if nodes > 1 else (0,))
+    off = info(env, '--numa', 'off')
+    assert (off['spread_nodes'], off['node_copies'], off['memory']['copy_bytes']) == (0, 0, 0)
+    got = info(env)
+    nodes = got['topology']['nodes']
+    assert got['spread_nodes'] in ((0, nodes) if nodes > 1 else (0,))
+    assert got['node_copies'] in ((0, nodes) if nodes > 1 else (0,))
+    # no silence about it, and nothing to say with one node
+    assert (got['node_copies_why'] == '') == (nodes == 1 or got['node_copies'] > 0)
+    text = good('info', DEMO, env=env)
+    assert ('shared weights on each of' in text) == (got['node_copies'] > 0)
+    assert ('shared weights once for all NUMA nodes: ' in text) == (got['node_copies_why'] != '')
 
 
 def test_bench_goes_through_the_list(env):
