@@ -23,6 +23,7 @@
 
 #define MANY_ROWS 4
 #define BLOCK_ROWS 32
+#define ONE_AHEAD_BYTES 8192
 #define PART_LANES (16 / V16_PARTS)
 
 enum elem { ELEM_F32, ELEM_F16, ELEM_BF16 };
@@ -53,6 +54,20 @@ SL_INLINE void tile_rows(const char **rows, const char *w, size_t row_bytes, siz
         rows[i] = w + (r + ((size_t)i < n ? (size_t)i : n - 1)) * row_bytes;
 }
 
+/*
+ * Ask for a line of each row, ONE_AHEAD_BYTES ahead of byte off as the tile is read. Behind
+ * the end of the rows of one tile those of the next begin.
+ */
+SL_INLINE void one_prefetch(const char *const *rows, size_t row_bytes, size_t off)
+{
+    off += ONE_AHEAD_BYTES / ONE_ROWS;
+    if (off >= row_bytes)
+        off += (ONE_ROWS - 1) * row_bytes;
+#pragma GCC unroll 8
+    for (int r = 0; r < ONE_ROWS; r++)
+        _mm_prefetch((const void *)((uintptr_t)rows[r] + off), _MM_HINT_T1);
+}
+
 SL_INLINE void one_step(struct v16 acc[ONE_ROWS], const char *const *rows, const float *x,
                         size_t i, size_t n, const enum elem type)
 {
@@ -66,7 +81,7 @@ SL_INLINE void one_step(struct v16 acc[ONE_ROWS], const char *const *rows, const
 SL_INLINE void matmul_one(float *out, const char *w, size_t row_bytes, size_t n_rows,
                           const struct sl_act *x, const enum elem type)
 {
-    const size_t n_cols = x->n_cols;
+    const size_t n_cols = x->n_cols, per_line = type == ELEM_F32 ? 16 : 32;
 
     for (size_t first = 0; first < n_rows; first += ONE_ROWS) {
         size_t n = n_rows - first < ONE_ROWS ? n_rows - first : ONE_ROWS, i = 0;
@@ -78,8 +93,16 @@ SL_INLINE void matmul_one(float *out, const char *w, size_t row_bytes, size_t n_
 #pragma GCC unroll 8
         for (int r = 0; r < ONE_ROWS; r++)
             acc[r] = v16_zero();
-        for (; i + 16 <= n_cols; i += 16)
+        for (; i + per_line <= n_cols; i += per_line) {
+            one_prefetch(rows, row_bytes, i * 64 / per_line);
+#pragma GCC unroll 2
+            for (size_t j = 0; j < per_line; j += 16)
+                one_step(acc, rows, x->f32, i + j, 16, type);
+        }
+        if (i + 16 <= n_cols) {
             one_step(acc, rows, x->f32, i, 16, type);
+            i += 16;
+        }
         if (i < n_cols)
             one_step(acc, rows, x->f32, i, n_cols - i, type);
 #pragma GCC unroll 8
