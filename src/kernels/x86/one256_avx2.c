@@ -100,18 +100,11 @@ SL_INLINE __m256i values_q2_k(const uint8_t *block, int g)
     return two_bits(block + offsetof(struct sl_block_q2_k, qs), g);
 }
 
-/* Four low bits of the scales stand in the nibbles of eight bytes, two high ones in four
- * bytes behind them. */
 SL_INLINE struct one_scales scales_q3_k(const uint8_t *block)
 {
-    const uint8_t *scales = block + offsetof(struct sl_block_q3_k, scales);
-    __m128i low = _mm_cvtsi64_si128((long long)sl_load_u64(scales));
-    __m128i high = _mm_set1_epi32((int)sl_load_u32(scales + 8));
+    __m128i s = sl_scales_q3_k_signed(block + offsetof(struct sl_block_q3_k, scales));
 
-    low = _mm_and_si128(_mm_unpacklo_epi64(low, _mm_srli_epi16(low, 4)), _mm_set1_epi8(15));
-    high = _mm_and_si128(_mm_srlv_epi32(high, _mm_setr_epi32(0, 2, 4, 6)), _mm_set1_epi8(3));
-    low = _mm_sub_epi8(_mm_or_si128(low, _mm_slli_epi16(high, 4)), _mm_set1_epi8(32));
-    return (struct one_scales){ .scale = _mm256_cvtepi8_epi16(even_odd(low)) };
+    return (struct one_scales){ .scale = _mm256_cvtepi8_epi16(even_odd(s)) };
 }
 
 SL_INLINE __m256i values_q3_k(const uint8_t *block, int g)

@@ -16,6 +16,13 @@ void sl_matmul_one_q8_0_avx512(float *out, size_t out_stride, const void *w, siz
 void sl_matmul_many_q8_0_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                 size_t n_rows, const struct sl_act *x);
 
+void sl_matmul_one_q2_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                               size_t n_rows, const struct sl_act *x);
+void sl_matmul_one_q3_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                               size_t n_rows, const struct sl_act *x);
+void sl_matmul_one_iq4_xs_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                                 size_t n_rows, const struct sl_act *x);
+
 void sl_matmul_one_q4_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                size_t n_rows, const struct sl_act *x);
 void sl_matmul_many_q4_k_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,

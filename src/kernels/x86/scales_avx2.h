@@ -1,9 +1,10 @@
 /*
- * The packed scales of the k-quants and IQ4_XS as bytes, by ordinary 32-bit
+ * The packed scales of the k-quants and IQ4_XS as bytes, mostly by ordinary 32-bit
  * arithmetic: it runs beside the vector work.
  */
 #pragma once
 
+#include <immintrin.h>
 #include <stdint.h>
 
 #include "base/bytes.h"
@@ -30,6 +31,17 @@ static inline void sl_scales_q3_k(const uint8_t s[12], uint64_t *ret_low, uint64
 
     *ret_low = s0 | (uint64_t)s4 << 32;
     *ret_high = s8 | (uint64_t)s12 << 32;
+}
+
+/* The same as signed bytes, by vector: for one block at a time it takes less. */
+static inline __m128i sl_scales_q3_k_signed(const uint8_t s[12])
+{
+    __m128i low = _mm_cvtsi64_si128((long long)sl_load_u64(s));
+    __m128i high = _mm_set1_epi32((int)sl_load_u32(s + 8));
+
+    low = _mm_and_si128(_mm_unpacklo_epi64(low, _mm_srli_epi16(low, 4)), _mm_set1_epi8(15));
+    high = _mm_and_si128(_mm_srlv_epi32(high, _mm_setr_epi32(0, 2, 4, 6)), _mm_set1_epi8(3));
+    return _mm_sub_epi8(_mm_or_si128(low, _mm_slli_epi16(high, 4)), _mm_set1_epi8(32));
 }
 
 /* IQ4_XS: eight scales of six bits, 32 too large. Fields are spread to bytes by

@@ -166,6 +166,15 @@ INLINE __mmask16 lanes_mask(size_t n_rows)
     return (__mmask16)((1u << n_rows) - 1);
 }
 
+/* How far ahead, where part_bytes of every row are read before the rest of any: whole rows,
+ * if that is not all of a row. */
+INLINE size_t ahead_bytes(size_t row_bytes, size_t part_bytes)
+{
+    if (part_bytes >= row_bytes)
+        return AHEAD_BYTES;
+    return (AHEAD_BYTES + part_bytes - 1) / part_bytes * row_bytes;
+}
+
 /* Fetch n_bytes at p, to be used soon. */
 INLINE void prefetch(const uint8_t *p, size_t n_bytes)
 {
