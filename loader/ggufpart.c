@@ -521,6 +521,36 @@ int sl_ggufpart_read(struct sl_ggufpart *part, struct sl_mapping *map, uint64_t 
     return r;
 }
 
+int sl_ggufpart_peek(struct sl_ggufpart *part, const uint8_t *bytes, uint64_t n,
+                     uint64_t file_bytes, const char *path, struct sl_diag *diag)
+{
+    struct cursor cur = {
+        .path = path,
+        .base = bytes,
+        .end = n < HEADER_BYTES ? n : file_bytes, /* counts are checked against the file */
+        .diag = diag,
+    };
+    uint32_t n_kv = 0;
+    int r = take_header(&cur, part);
+
+    if (r < 0) {
+        sl_ggufpart_close(part);
+        return r;
+    }
+    cur.end = n;
+    cur.diag = NULL;
+    part->n_tensors = 0;
+    part->kvs = calloc((size_t)part->n_kv + 1, sizeof(part->kvs[0]));
+    if (!part->kvs) {
+        sl_ggufpart_close(part);
+        return sl_diag_set(diag, -ENOMEM, "%s: not enough memory for its header", path);
+    }
+    while (n_kv < part->n_kv && take_kv(&cur, &part->kvs[n_kv]) == 0)
+        n_kv++;
+    part->n_kv = n_kv;
+    return 0;
+}
+
 void sl_ggufpart_close(struct sl_ggufpart *part)
 {
     free(part->kvs);

@@ -1,6 +1,7 @@
 /*
  * One GGUF file on its own, read and checked; the parts of a split model are put
- * together in gguf.c. For loader/gguf.c only. One thread at a time per part.
+ * together in gguf.c. For loader/gguf.c, and src/store, which reads no more than it must.
+ * One thread at a time per part.
  */
 #pragma once
 
@@ -32,6 +33,15 @@ int sl_ggufpart_open(struct sl_ggufpart *part, const char *path, uint32_t flags,
  * within it; part takes a reference. */
 int sl_ggufpart_read(struct sl_ggufpart *part, struct sl_mapping *map, uint64_t off,
                      uint64_t bytes, uint32_t flags, struct sl_diag *diag);
+
+/*
+ * What the first n bytes of a file of file_bytes hold: the header's counts, checked, and as
+ * many metadata entries as lie in them whole (malformed ones end it too); no tensors, no
+ * mapping. bytes must stay as long as part. part must be all zeroes; on failure it is so
+ * again. The errors of a header.
+ */
+int sl_ggufpart_peek(struct sl_ggufpart *part, const uint8_t *bytes, uint64_t n,
+                     uint64_t file_bytes, const char *path, struct sl_diag *diag);
 
 /* Free what part owns and zero it. All zeroes are allowed. */
 void sl_ggufpart_close(struct sl_ggufpart *part);

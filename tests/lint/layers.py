@@ -17,17 +17,19 @@ BELOW = {
     'kernels': ['base', 'tensor'],
     'loader': ['base', 'tensor'],
     'experts': ['base', 'tensor', 'loader'],
+    'store': ['base', 'tensor', 'loader'],
     'text': ['base'],
     'model': ['base', 'tensor', 'kernels', 'loader', 'experts', 'text', 'api'],
     'api': [],
     'server': ['base', 'text', 'api'],
     'bench': ['base', 'tensor', 'kernels', 'loader', 'experts', 'text', 'api'],
-    'cli': ['base', 'tensor', 'kernels', 'loader', 'experts', 'text', 'model', 'server', 'api'],
+    'cli': ['base', 'tensor', 'kernels', 'loader', 'experts', 'text', 'model', 'server', 'store',
+            'api'],
     'doc': ['api'],
     'tools': None,  # anything
     'tests': None,
 }
-LIBRARY = ('base', 'tensor', 'kernels', 'loader', 'experts', 'text', 'model', 'api')
+LIBRARY = ('base', 'tensor', 'kernels', 'loader', 'experts', 'store', 'text', 'model', 'api')
 
 # Header -> (files that may include it, as an expression; how many of them there may be)
 DEPENDENCIES = [
