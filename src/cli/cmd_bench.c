@@ -4,11 +4,13 @@
  * a row for each combination of what the options list, in the same order (benchtable.c).
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/benchopts.h"
 #include "cli/benchtable.h"
 #include "cli/benchtarget.h"
 #include "cli/command.h"
+#include "cli/modelname.h"
 #include "cli/options.h"
 #include "cli/report.h"
 
@@ -23,6 +25,7 @@ struct bench_args {
     struct sl_bench_args bench;
     struct sl_target_opts target;
     bool is_target;
+    char *found[SL_BENCH_LIST_MAX]; /* owned: paths of models found by name */
 };
 
 static double parse_target(const char *arg, struct argp_state *state)
@@ -66,6 +69,24 @@ static void check(struct bench_args *args, struct argp_state *state)
         sl_benchopts_complete(bench, state);
 }
 
+/* The models of -m too may be given by name. */
+static void find_models(struct bench_args *args, struct argp_state *state)
+{
+    struct sl_bench_args *bench = &args->bench;
+
+    for (uint32_t i = 0; i < bench->n_models; i++) {
+        const char *path = sl_modelname_path(state, bench->models[i], args->model.found,
+                                             sizeof(args->model.found));
+
+        if (path == bench->models[i])
+            continue;
+        args->found[i] = strdup(path);
+        if (!args->found[i])
+            argp_failure(state, SL_EXIT_FAILED, 0, "not enough memory");
+        bench->models[i] = args->found[i];
+    }
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct bench_args *args = state->input;
@@ -79,6 +100,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_JSON: args->target.is_json = true; break;
     case KEY_HTML: args->target.html_path = arg; break;
     case ARGP_KEY_END: check(args, state); break;
+    case ARGP_KEY_SUCCESS: find_models(args, state); break;
     default: return ARGP_ERR_UNKNOWN;
     }
     if (key == KEY_TARGET || key == KEY_JSON || key == KEY_HTML)
@@ -137,6 +159,8 @@ int sl_cmd_bench(int argc, char **argv)
     } else {
         code = sl_benchtable_run(&args->model, &args->bench);
     }
+    for (uint32_t i = 0; i < SL_BENCH_LIST_MAX; i++)
+        free(args->found[i]);
     free(args);
     return code;
 }

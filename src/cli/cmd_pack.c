@@ -15,6 +15,7 @@
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/machine.h"
+#include "cli/modelname.h"
 #include "cli/options.h"
 #include "cli/packreport.h"
 #include "cli/progress.h"
@@ -29,6 +30,7 @@ enum {
 
 struct pack_args {
     const char *in, *out;
+    char found[4096];   /* in, where it was found by name */
     uint32_t n_threads; /* 0: as many as there are cores */
     int level;
     bool verify, json;
@@ -69,6 +71,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             argp_error(state, "no model given");
         if (!args->out)
             argp_error(state, "no name for the pack given");
+        break;
+    case ARGP_KEY_SUCCESS:
+        args->in = sl_modelname_path(state, args->in, args->found, sizeof(args->found));
         break;
     default: return ARGP_ERR_UNKNOWN;
     }

@@ -183,7 +183,8 @@ static const struct argp_option options[] = {
     {"allow-origin", KEY_ALLOW_ORIGIN, "SITE", 0,
      "Let pages of SITE (https://name:port) use the server; may be repeated", 0},
     {"connections", KEY_CONNECTIONS, "N", 0, "At most N connections (256); more wait", 0},
-    {"alias", KEY_ALIAS, "NAME", 0, "Serve the model under NAME (the file's); may be repeated",
+    {"alias", KEY_ALIAS, "NAME", 0, "Serve the model under NAME (MODEL or the file's); may be "
+                                    "repeated",
      0},
     {"parallel", 'p', "N", 0, "Compute N requests at once (4); more wait", 0},
     {"queue", KEY_QUEUE, "N", 0, "Let N requests wait (128); more are refused", 0},
@@ -241,11 +242,13 @@ static int open_sockets(struct serving *s)
 static int open_text(struct serving *s)
 {
     struct sluice_model_opts opts = {.n_threads = 1, .flags = SLUICE_MODEL_TEXT};
-    const struct serve_args *args = s->args;
+    struct serve_args *args = s->args;
     struct sluice_error error = {""};
 
     if (sluice_model_open(&s->text, args->model.path, &opts, &error) < 0)
         return sl_report_failure(error.text);
+    if (args->n_names == 0 && args->model.path != args->model.name)
+        args->names[args->n_names++] = args->model.name; /* found by it */
     if (sl_serveenv_init(&s->env, s->text, args->names, args->n_names, &args->sampling) < 0)
         return sl_report_error("not enough memory");
     s->env.env.n_slots = args->n_slots;

@@ -22,6 +22,7 @@ struct sl_command {
 int sl_cmd_run(int argc, char **argv);
 int sl_cmd_chat(int argc, char **argv);
 int sl_cmd_info(int argc, char **argv);
+int sl_cmd_ls(int argc, char **argv);
 int sl_cmd_pack(int argc, char **argv);
 int sl_cmd_tokenize(int argc, char **argv);
 int sl_cmd_eval(int argc, char **argv);

@@ -21,6 +21,7 @@ static const struct sl_command commands[] = {
     {"run", sl_cmd_run, "MODEL [PROMPT]", "answer one prompt"},
     {"chat", sl_cmd_chat, "MODEL", "talk with a model"},
     {"serve", sl_cmd_serve, "MODEL", "serve a model by HTTP to the tools that you use"},
+    {"ls", sl_cmd_ls, "", "which models are on this machine, in whose folders"},
     {"info", sl_cmd_info, "MODEL", "what a file holds and how it would run"},
     {"plan", sl_cmd_plan, "MODEL", "where memory would go, and how fast it would be"},
     {"bench", sl_cmd_bench, "MODEL", "how fast this machine is, and how fast it could be"},
@@ -42,6 +43,7 @@ static void print_help(FILE *to)
                 commands[i].summary);
     fputs("\n  sluice COMMAND --help    options of a command\n"
           "  sluice --version         version\n\n"
+          "MODEL is a GGUF file or a pack, or a name that sluice ls shows.\n\n"
           "Exit codes: 0 all went well, 1 failed (one line on stderr says why),\n"
           "2 bad arguments, 130 interrupted.\n", to);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "cli/modelname.h"
 #include "cli/report.h"
 #include "cli/workeropts.h"
 
@@ -85,11 +86,15 @@ static error_t parse_model(int key, char *arg, struct argp_state *state)
         if (args->path)
             argp_error(state, "too many arguments%s%s", args->advice ? "; " : "",
                        args->advice ? args->advice : "");
-        args->path = arg;
+        args->path = args->name = arg;
         break;
     case ARGP_KEY_END:
         if (!args->path && !args->is_path_optional)
             argp_error(state, "no model given");
+        break;
+    case ARGP_KEY_SUCCESS:
+        if (args->path && !args->is_path_optional)
+            args->path = sl_modelname_path(state, args->path, args->found, sizeof(args->found));
         break;
     default: return ARGP_ERR_UNKNOWN;
     }

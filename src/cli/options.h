@@ -1,7 +1,7 @@
 /*
  * Options that several commands share, as argp children: a command's parser hands each
  * child its struct on ARGP_KEY_INIT (state->child_inputs). A bad value ends the program
- * with exit code 2, as argp does for unknown options.
+ * with exit code 2, as argp does for unknown options; a MODEL that is not there, with 1.
  */
 #pragma once
 
@@ -16,7 +16,9 @@
  * parser sees arguments first and leaves MODEL, the first of them, by returning
  * ARGP_ERR_UNKNOWN. */
 struct sl_model_args {
-    const char *path;      /* MODEL */
+    const char *path;      /* of MODEL; after parsing */
+    const char *name;      /* MODEL as it was given */
+    char found[4096];      /* path, where MODEL was found by name */
     bool is_path_optional; /* the command may get models in another way too */
     const char *advice;    /* to who gives too many arguments, or NULL */
     struct sluice_model_opts opts;

@@ -16,22 +16,16 @@
 #include "cli/benchrun.h"
 #include "cli/metadata.h"
 #include "model/engine.h"
+#include "store/filetype.h"
 
-/* GGUF's general.file_type, as llama.cpp numbers and names them. */
 static const char *file_type(const struct sl_gguf *gguf)
 {
-    static const char *const names[] = {
-        [0] = "F32", [1] = "F16", [2] = "Q4_0", [3] = "Q4_1", [7] = "Q8_0", [8] = "Q5_0",
-        [9] = "Q5_1", [10] = "Q2_K", [11] = "Q3_K_S", [12] = "Q3_K_M", [13] = "Q3_K_L",
-        [14] = "Q4_K_S", [15] = "Q4_K_M", [16] = "Q5_K_S", [17] = "Q5_K_M", [18] = "Q6_K",
-        [25] = "IQ4_NL", [30] = "IQ4_XS", [32] = "BF16",
-    };
+    const char *name = NULL;
     uint64_t type;
 
-    if (!sl_gguf_kv_u64(sl_gguf_kv_find(gguf, "general.file_type"), 0, &type) ||
-        type >= sizeof(names) / sizeof(names[0]) || !names[type])
-        return "unknown";
-    return names[type];
+    if (sl_gguf_kv_u64(sl_gguf_kv_find(gguf, "general.file_type"), 0, &type))
+        name = sl_filetype_name(type);
+    return name ? name : "unknown";
 }
 
 static char *file_name(const char *path)

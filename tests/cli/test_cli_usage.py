@@ -7,7 +7,7 @@ import pytest
 
 from clitool import DEMO, SLUICE, good, refused, sluice
 
-COMMANDS = ['run', 'chat', 'info', 'bench', 'tune', 'pack', 'plan', 'tokenize', 'eval',
+COMMANDS = ['run', 'chat', 'ls', 'info', 'bench', 'tune', 'pack', 'plan', 'tokenize', 'eval',
             'perplexity']
 
 
@@ -52,6 +52,7 @@ def test_no_such_command():
     (['pack', DEMO], 'no name'),
     (['plan'], 'no model'),
     (['tokenize'], 'no model'),
+    (['ls', 'x'], 'too many'),
     (['eval', DEMO], '--tokens'),
     (['perplexity', DEMO], '-f FILE'),
     (['perplexity', DEMO, '-f', 'a', '--tokens', 'b'], '-f FILE'),
