@@ -256,6 +256,22 @@ SLUICE_API int64_t sluice_seq_tokens(const struct sluice_session *session, int s
  */
 SLUICE_API int sluice_seq_rewind(struct sluice_session *session, int seq, int64_t n_keep);
 
+/*
+ * Write a sequence, tokens and all that was computed of them, to the file PATH, which appears
+ * whole or not at all. ret_bytes, the file's size, may be NULL. -EINVAL, -EBUSY; -ENOSPC and
+ * others, as the system said.
+ */
+SLUICE_API int sluice_seq_save(struct sluice_session *session, int seq, const char *path,
+                               uint64_t *ret_bytes);
+/*
+ * A new sequence, as sluice_seq_save wrote it, in a session of the same model with the same
+ * kv; what has to do with memory and speed may be other. Returns it. -ENOENT and others, as
+ * the system said; -EBADMSG (no such file, or damaged), -ENOTSUP, -EINVAL (of another model or
+ * kv), -ERANGE (too long for n_ctx), -ENOMEM (no free blocks), -E2BIG.
+ */
+SLUICE_API int sluice_seq_load(struct sluice_session *session, const char *path,
+                               uint64_t *ret_bytes);
+
 struct sluice_batch {
     int seq;
     uint32_t n_tokens;

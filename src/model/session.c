@@ -141,8 +141,7 @@ static bool is_seq(const struct sluice_session *s, int seq)
     return seq >= 0 && (uint32_t)seq < s->opts.n_seq_max && s->timeline.seqs[seq].is_used;
 }
 
-/* 0; -EINVAL: there is none; -EBUSY: a prefill has it. */
-static int check_seq(struct sluice_session *s, int seq)
+int sl_session_check_seq(struct sluice_session *s, int seq)
 {
     if (!is_seq(s, seq))
         return sl_diag_set(&s->error, -EINVAL, "no sequence %d", seq);
@@ -162,7 +161,7 @@ int sluice_seq_new(struct sluice_session *s)
 
 int sluice_seq_free(struct sluice_session *s, int seq)
 {
-    int r = check_seq(s, seq);
+    int r = sl_session_check_seq(s, seq);
 
     if (r == 0)
         sl_timeline_free_seq(&s->timeline, (uint32_t)seq);
@@ -171,7 +170,7 @@ int sluice_seq_free(struct sluice_session *s, int seq)
 
 int sluice_seq_fork(struct sluice_session *s, int seq)
 {
-    int r = check_seq(s, seq);
+    int r = sl_session_check_seq(s, seq);
 
     if (r < 0)
         return r;
@@ -371,7 +370,7 @@ int sl_session_check_batch(struct sluice_session *s, const struct sl_step *st,
     for (uint32_t i = 0; i < n_batch; i++) {
         const struct sluice_batch *b = &batch[i];
         const struct sl_seq *seq;
-        int r = check_seq(s, b->seq);
+        int r = sl_session_check_seq(s, b->seq);
 
         if (r < 0)
             return r;
@@ -485,7 +484,7 @@ int sluice_seq_rewind(struct sluice_session *s, int seq, int64_t n_keep)
 {
     struct sluice_batch again = { .seq = seq };
     uint32_t n_tok, at;
-    int r = check_seq(s, seq);
+    int r = sl_session_check_seq(s, seq);
 
     if (r < 0)
         return r;

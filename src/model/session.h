@@ -35,6 +35,9 @@ struct sluice_session {
     atomic_bool is_cancelled;
 };
 
+/* 0; -EINVAL: there is no such sequence; -EBUSY: a prefill has it. */
+int sl_session_check_seq(struct sluice_session *s, int seq);
+
 /* Everything that can be wrong with a batch for the step, before anything is changed: as
  * sluice_decode, or -EBUSY. */
 int sl_session_check_batch(struct sluice_session *s, const struct sl_step *step,

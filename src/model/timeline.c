@@ -256,6 +256,11 @@ uint32_t sl_timeline_rewind(struct sl_timeline *tl, uint32_t seq, uint32_t n_kee
     return s->n_tok;
 }
 
+void *sl_timeline_block(const struct sl_timeline *tl, uint32_t seq, uint32_t i_block)
+{
+    return block_ptr(tl, tl->seqs[seq].blocks[i_block]);
+}
+
 void *sl_timeline_kv(const struct sl_timeline *tl, uint32_t seq, uint32_t layer, uint32_t head,
                      uint32_t i_block)
 {

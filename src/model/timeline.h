@@ -87,6 +87,9 @@ bool sl_timeline_can_rewind(const struct sl_timeline *tl, uint32_t seq, uint32_t
  */
 uint32_t sl_timeline_rewind(struct sl_timeline *tl, uint32_t seq, uint32_t n_keep);
 
+/* A block of a sequence, KV data and snapshot: block_bytes. */
+void *sl_timeline_block(const struct sl_timeline *tl, uint32_t seq, uint32_t i_block);
+
 /* KV data of a block of a sequence: one KV head of an attention layer. */
 void *sl_timeline_kv(const struct sl_timeline *tl, uint32_t seq, uint32_t layer, uint32_t head,
                      uint32_t i_block);
