@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/command.h"
 #include "cli/opened.h"
@@ -31,6 +32,7 @@ enum {
     KEY_KEEP,
     KEY_MAX_STEP_MS,
     KEY_IDLE,
+    KEY_SLOT_SAVE_PATH,
     KEY_DRAIN,
     KEY_NO_METRICS,
     KEY_NO_SLOTS,
@@ -51,7 +53,7 @@ struct serve_args {
     struct sl_model_args model;
     struct sl_session_args session;
     struct sl_sampling_args sampling;
-    const char *host, *unix_path;
+    const char *host, *unix_path, *slot_folder;
     uint16_t port;
     bool has_host, has_port, no_metrics, no_slots;
     const char *names[SL_SERVEENV_NAMES_MAX], *hosts[NAMES_MAX], *origins[NAMES_MAX];
@@ -97,6 +99,18 @@ static void add_key_file(struct serve_args *args, const char *path, struct argp_
         argp_error(state, "--api-key-file: %s", diag.text);
     if (is_open)
         sl_report_note("%s: others can read the keys in it", path);
+}
+
+/* The folder must be there: a file can be missed, but not where all of them are. */
+static void set_slot_folder(struct serve_args *args, const char *path, struct argp_state *state)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        argp_error(state, "--slot-save-path: %s: %s", path, sl_err_text(-errno));
+    else if (!S_ISDIR(st.st_mode))
+        argp_error(state, "--slot-save-path: %s is no folder", path);
+    args->slot_folder = path;
 }
 
 static uint32_t number(struct argp_state *state, const char *name, const char *arg, uint32_t min,
@@ -151,6 +165,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_MAX_STEP_MS:
         args->max_step_ms = number(state, "--max-step-ms", arg, 1, 600000);
         break;
+    case KEY_SLOT_SAVE_PATH: set_slot_folder(args, arg, state); break;
     case KEY_IDLE: args->idle_s = number(state, "--idle", arg, 0, IDLE_S_MAX); break;
     case KEY_DRAIN: args->drain_s = number(state, "--drain", arg, 0, 86400); break;
     case KEY_NO_METRICS: args->no_metrics = true; break;
@@ -194,6 +209,8 @@ static const struct argp_option options[] = {
     {"idle", KEY_IDLE, "SECONDS", 0,
      "Without a request for so long, give back the memory of experts that stream (0: never)", 0},
     {"sleep-idle-seconds", 0, NULL, OPTION_ALIAS | OPTION_HIDDEN, NULL, 0},
+    {"slot-save-path", KEY_SLOT_SAVE_PATH, "FOLDER", 0,
+     "Let requests save slots to files in FOLDER, and restore them", 0},
     {"drain", KEY_DRAIN, "SECONDS", 0, "Time for open requests when asked to end (30)", 0},
     {"no-metrics", KEY_NO_METRICS, NULL, 0, "No /metrics", 0},
     {"no-slots", KEY_NO_SLOTS, NULL, 0, "No /slots", 0},
@@ -273,6 +290,7 @@ static int start_serving(struct serving *s)
         .n_queue_max = args->n_queue,
         .n_kept = args->n_keep,
         .drain_ms = args->drain_s * 1000,
+        .slot_folder = args->slot_folder,
     };
     struct sl_diag diag = {""};
     int r;

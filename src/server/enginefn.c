@@ -36,6 +36,16 @@ static int seq_rewind(void *arg, int seq, int64_t n_keep)
     return sluice_seq_rewind(session(arg), seq, n_keep);
 }
 
+static int seq_save(void *arg, int seq, const char *path, uint64_t *ret_bytes)
+{
+    return sluice_seq_save(session(arg), seq, path, ret_bytes);
+}
+
+static int seq_load(void *arg, const char *path, uint64_t *ret_bytes)
+{
+    return sluice_seq_load(session(arg), path, ret_bytes);
+}
+
 static int decode(void *arg, const struct sluice_batch *batch, uint32_t n_batch,
                   const float **ret_logits)
 {
@@ -128,6 +138,8 @@ void sl_enginefn_init(struct sl_enginefn *fn, struct sl_enginefn_sluice *sluice)
         .seq_fork = seq_fork,
         .seq_tokens = seq_tokens,
         .seq_rewind = seq_rewind,
+        .seq_save = seq_save,
+        .seq_load = seq_load,
         .decode = decode,
         .prefill_begin = prefill_begin,
         .prefill_advance = prefill_advance,

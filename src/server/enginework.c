@@ -10,7 +10,7 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "server/apislots.h"
+#include "server/slotwork.h"
 #include "server/textwork.h"
 
 struct running {
@@ -59,20 +59,19 @@ static void refuse(struct running *run, struct sl_workitem *item)
     sl_workqueue_drop(run->work->queue, item);
 }
 
-static void erase(struct running *run, struct sl_workitem *item)
+static void act_on_slot(struct running *run, struct sl_workitem *item)
 {
     struct sl_apireply reply = {200, "application/json; charset=utf-8"};
     struct sl_apierror error = {0};
     struct sl_strbuf out = {0};
-    uint32_t slot = item->call->slot;
+    int r = sl_slotwork_do(item->call, run->sched, run->work->slot_folder, &out, &error);
 
-    sl_apislots_write_erased(slot, sl_sched_erase(run->sched, slot), &out);
-    if (out.error) {
-        (void)sl_apierror_set(&error, out.error, 503, NULL, "not enough memory for the answer");
+    if (r == 0 && out.error)
+        r = sl_apierror_set(&error, out.error, 503, NULL, "not enough memory for the answer");
+    if (r < 0)
         sl_workitem_error(item, &error);
-    } else {
+    else
         sl_workitem_reply(item, &reply, out.ptr, out.len);
-    }
     sl_strbuf_done(&out);
     sl_workqueue_drop(run->work->queue, item);
 }
@@ -82,7 +81,9 @@ static void take_new(struct running *run, struct sl_workitem *item)
     const struct sl_enginework *work = run->work;
 
     switch (item->call->work) {
-    case SL_APIWORK_SLOT_ERASE: erase(run, item); return;
+    case SL_APIWORK_SLOT_SAVE:
+    case SL_APIWORK_SLOT_RESTORE:
+    case SL_APIWORK_SLOT_ERASE: act_on_slot(run, item); return;
     case SL_APIWORK_STATE: /* it came this far because it releases */
         run->releases = true;
         sl_textwork_answer(item, work->env, work->state, NULL);

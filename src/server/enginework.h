@@ -18,6 +18,7 @@ struct sl_enginework {
     const struct sl_apienv *env;
     const struct sl_enginefn *engine;
     struct sl_sched_opts sched; /* but for engine and sink */
+    const char *slot_folder;    /* of saved slots; NULL: none are */
     uint64_t fixed_bytes;       /* of memory for the model that does not change */
     void (*ready)(void *arg);   /* called once, when requests are taken; may be NULL */
     void *ready_arg;

@@ -210,6 +210,39 @@ uint32_t sl_sched_erase(struct sl_sched *s, uint32_t slot)
     return sl_seqstore_erase(s->store, slot);
 }
 
+int sl_sched_save(struct sl_sched *s, uint32_t slot, const char *path,
+                  struct sl_sched_file *ret_file, struct sl_diag *diag)
+{
+    const struct sl_enginefn *engine = s->opts.engine;
+    int seq = sl_seqstore_find(s->store, slot), r;
+
+    if (sl_sched_is_busy(s, slot))
+        return sl_diag_set(diag, -EBUSY, "slot %u is busy; try again when it is not", slot);
+    if (seq < 0)
+        return sl_diag_set(diag, seq, "slot %u has nothing to save", slot);
+    r = engine->seq_save(engine->arg, seq, path, &ret_file->n_bytes);
+    if (r < 0)
+        return sl_diag_set(diag, r == -ENOENT ? -EIO : r, "%s", engine->error(engine->arg));
+    ret_file->n_tok = (uint32_t)engine->seq_tokens(engine->arg, seq, NULL);
+    return 0;
+}
+
+int sl_sched_restore(struct sl_sched *s, uint32_t slot, const char *path,
+                     struct sl_sched_file *ret_file, struct sl_diag *diag)
+{
+    const struct sl_enginefn *engine = s->opts.engine;
+    int seq;
+
+    do
+        seq = engine->seq_load(engine->arg, path, &ret_file->n_bytes);
+    while ((seq == -ENOMEM || seq == -E2BIG) && sl_seqstore_evict(s->store));
+    if (seq < 0)
+        return sl_diag_set(diag, seq, "%s", engine->error(engine->arg));
+    ret_file->n_tok = (uint32_t)engine->seq_tokens(engine->arg, seq, NULL);
+    sl_seqstore_put(s->store, seq, SL_SEQSTORE_REPLY, slot);
+    return 0;
+}
+
 /* Blocks of the context that n_tokens and one more need. What is shared is not taken off. */
 static uint64_t blocks(uint32_t n_tokens)
 {

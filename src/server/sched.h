@@ -64,6 +64,23 @@ void sl_sched_step(struct sl_sched *sched);
 /* Forget what the slot has left in the prefix cache. Returns the tokens of the longest. */
 uint32_t sl_sched_erase(struct sl_sched *sched, uint32_t slot);
 
+/* Of a file that was written or read. */
+struct sl_sched_file {
+    uint32_t n_tok;
+    uint64_t n_bytes;
+};
+
+/*
+ * Save what the slot's last request left in the prefix cache to the file at path; or put there
+ * what a file holds, as if a request of the slot's had left it. Blocks for as long as the disk
+ * takes. -EBUSY: the slot runs; -ENOENT: there is nothing; else as sluice_seq_save and
+ * sluice_seq_load, after the cache gave up what it had to.
+ */
+int sl_sched_save(struct sl_sched *sched, uint32_t slot, const char *path,
+                  struct sl_sched_file *ret_file, struct sl_diag *diag);
+int sl_sched_restore(struct sl_sched *sched, uint32_t slot, const char *path,
+                     struct sl_sched_file *ret_file, struct sl_diag *diag);
+
 /* Since the scheduler was made. Of times: as sl_gencounts of the requests. */
 struct sl_sched_counters {
     uint64_t n_requests, n_cancelled, n_failed;

@@ -214,8 +214,11 @@ void sl_seqstore_put(struct sl_seqstore *store, int seq, enum sl_seqstore_kind k
 {
     struct entry *same = find_same(store, seq);
 
-    if (same)
+    if (same) {
         same->used = ++store->clock;
+        same->slot = slot;
+        same->kind = kind < same->kind ? kind : same->kind;
+    }
     if (same || tokens_of(store, seq, NULL) == 0) {
         (void)store->engine->seq_free(store->engine->arg, seq); /* the caller's, so it exists */
         return;
@@ -241,6 +244,22 @@ void sl_seqstore_copy(struct sl_seqstore *store, int seq, enum sl_seqstore_kind 
     copy = store->engine->seq_fork(store->engine->arg, seq);
     if (copy >= 0)
         sl_seqstore_put(store, copy, kind, slot);
+}
+
+int sl_seqstore_find(const struct sl_seqstore *store, uint32_t slot)
+{
+    const struct entry *found = NULL;
+
+    for (uint32_t i = 0; i < store->n; i++) {
+        const struct entry *entry = &store->list[i];
+        bool is_reply = entry->kind == SL_SEQSTORE_REPLY;
+
+        if (entry->slot == slot &&
+            (!found || (is_reply && found->kind != SL_SEQSTORE_REPLY) ||
+             (is_reply == (found->kind == SL_SEQSTORE_REPLY) && entry->used > found->used)))
+            found = entry;
+    }
+    return found ? found->seq : -ENOENT;
 }
 
 uint32_t sl_seqstore_erase(struct sl_seqstore *store, uint32_t slot)

@@ -18,7 +18,7 @@
 #define SL_SEQSTORE_BLOCK_TOK 256
 
 enum sl_seqstore_kind {
-    SL_SEQSTORE_REPLY = 0, /* where a request ended */
+    SL_SEQSTORE_REPLY = 0, /* where a request ended; of two that are the same this counts */
     SL_SEQSTORE_PROMPT,    /* where its prompt ended */
     SL_SEQSTORE_MESSAGE,   /* where the messages ended that chats have in common, or that a
                               later request may change */
@@ -51,6 +51,10 @@ void sl_seqstore_copy(struct sl_seqstore *store, int seq, enum sl_seqstore_kind 
 
 /* Give one up. Returns false if there is none. */
 bool sl_seqstore_evict(struct sl_seqstore *store);
+
+/* The one that the slot's last request left, else any of the slot's; it stays the store's.
+ * -ENOENT: there is none. */
+int sl_seqstore_find(const struct sl_seqstore *store, uint32_t slot);
 
 /* Give up those of a slot. Returns the tokens of the longest, 0 if there was none. */
 uint32_t sl_seqstore_erase(struct sl_seqstore *store, uint32_t slot);

@@ -154,7 +154,8 @@ int sl_serve_open(struct sl_serve **ret_serve, const struct sl_serve_opts *opts,
     }
     serve->textwork = (struct sl_textwork){.queue = serve->queue, .env = opts->env,
                                            .text = &serve->text, .recall = serve->recall,
-                                           .state = serve->state};
+                                           .state = serve->state,
+                                           .has_slot_files = opts->slot_folder != NULL};
     *ret_serve = serve;
     return 0;
 
@@ -239,6 +240,7 @@ int sl_serve_run(struct sl_serve *serve, const struct sl_serve_run_opts *opts)
                   .n_kept = serve->opts.n_kept,
                   .max_step_ms = opts->max_step_ms,
                   .cuts_at_messages = !opts->engine->is_streaming},
+        .slot_folder = serve->opts.slot_folder,
         .ready = opts->ready,
         .ready_arg = opts->ready_arg,
         .fixed_bytes = opts->fixed_bytes,

@@ -27,6 +27,7 @@ struct sl_serve_opts {
     uint32_t n_queue_max;      /* requests to generate that wait for a slot */
     uint32_t n_kept;           /* sequences of the prefix cache, at least 1 */
     uint32_t drain_ms;         /* for open requests, after a signal to end */
+    const char *slot_folder;   /* where slots are saved, borrowed until close; NULL: nowhere */
 };
 
 /* 0; -ERANGE, -ENOMEM. */

@@ -88,8 +88,12 @@ static void do_one(const struct sl_textwork *work, struct sl_workitem *item)
             break;
         case SL_APIWORK_SLOT_SAVE:
         case SL_APIWORK_SLOT_RESTORE:
+            goes_on = work->has_slot_files;
+            if (goes_on)
+                break;
             (void)sl_apierror_set(&error, -ENOTSUP, 501, NULL,
-                                  "This server cannot save or restore slots");
+                                  "This server does not support slots action. Start it with "
+                                  "`--slot-save-path`");
             sl_workitem_error(item, &error);
             break;
         default: sl_textwork_answer(item, work->env, work->state, &work->text->fn); break;

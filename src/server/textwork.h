@@ -16,6 +16,7 @@ struct sl_textwork {
     const struct sl_textmodel *text;
     struct sl_recall *recall;
     struct sl_servestate *state;
+    bool has_slot_files; /* slots can be saved and restored */
 };
 
 /* Until the queue is closed. */

@@ -25,7 +25,8 @@ struct bytes {
 };
 
 static char path[64], other[64];
-static const struct sluice_session_opts opts = { .n_ctx = 1024, .n_seq_max = 3, .n_logits = N_MORE };
+static const struct sluice_session_opts opts = {
+    .n_ctx = 1024, .n_seq_max = 3, .n_logits = N_MORE };
 
 static struct bytes read_file(const char *name)
 {

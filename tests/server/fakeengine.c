@@ -144,6 +144,35 @@ static void extend(struct fakeengine *fake, struct fakeengine_seq *s, const int3
     fake->n_computed += n;
 }
 
+static int seq_save(void *arg, int seq, const char *path, uint64_t *ret_bytes)
+{
+    struct fakeengine *fake = arg;
+    struct fakeengine_seq *s = get(fake, seq);
+
+    CHECK(!s->is_busy && path);
+    memcpy(fake->file, s->tokens, s->n * sizeof(*s->tokens));
+    fake->n_file = s->n;
+    *ret_bytes = s->n * sizeof(*s->tokens);
+    return 0;
+}
+
+static int seq_load(void *arg, const char *path, uint64_t *ret_bytes)
+{
+    struct fakeengine *fake = arg;
+    int seq;
+
+    CHECK(path);
+    if (blocks_of(fake->n_file) > n_free(fake))
+        return -ENOMEM;
+    seq = seq_new(arg);
+    if (seq < 0)
+        return seq;
+    extend(fake, get(fake, seq), fake->file, fake->n_file);
+    fake->n_computed -= fake->n_file;
+    *ret_bytes = fake->n_file * sizeof(*fake->file);
+    return seq;
+}
+
 static uint64_t hash_tokens(const int32_t *tokens, uint32_t n)
 {
     uint64_t hash = 0xCBF29CE484222325u;
@@ -431,7 +460,8 @@ void fakeengine_init(struct fakeengine *fake, struct sl_enginefn *fn,
     *fn = (struct sl_enginefn){
         .arg = fake, .opts = *opts, .n_vocab = FAKE_N_VOCAB, .seq_new = seq_new,
         .seq_free = seq_free, .seq_fork = seq_fork, .seq_tokens = seq_tokens,
-        .seq_rewind = seq_rewind, .decode = decode, .prefill_begin = prefill_begin,
+        .seq_rewind = seq_rewind, .seq_save = seq_save, .seq_load = seq_load,
+        .decode = decode, .prefill_begin = prefill_begin,
         .prefill_advance = prefill_advance, .prefill_drop = prefill_drop, .error = error_text,
         .counters = counters, .piece = piece, .is_eog = is_eog, .sampler_new = sampler_new,
         .sampler_free = sampler_free, .sampler_accept = sampler_accept,

@@ -54,6 +54,8 @@ struct fakeengine {
     uint32_t fail_step;   /* the step of this number, from 1, fails once; 0: none */
     int fail_code;
     uint32_t n_samplers;  /* not freed yet */
+    int32_t file[FAKE_CTX_MAX]; /* the one file, whatever its path */
+    uint32_t n_file;
 };
 
 /* n_ctx is at most FAKE_CTX_MAX. */
