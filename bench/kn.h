@@ -18,6 +18,8 @@
 #define KN_BATCHES_MAX 16
 #define KN_GROUP_MAX 32 /* cases measured in turn */
 #define KN_ROUNDS_MAX 101
+#define KN_SLOW_MAX 256   /* entries named at the end */
+#define KN_SLOW_SHARE 0.8 /* of the read loop: what decoding should reach at least */
 
 enum kn_place { /* where the data lies */
     KN_MEMORY = 0,
@@ -45,6 +47,13 @@ struct kn_opts {
     bool is_json, is_ceilings; /* ceilings: nothing else */
 };
 
+/* An entry of the decode path that reads memory slower than KN_SLOW_SHARE. */
+struct kn_slow {
+    const char *kernel, *level;
+    uint32_t n_cols, n_rows, n_threads;
+    double share; /* of the read loop over the same pages, median of the rounds */
+};
+
 struct kn {
     struct kn_opts opts;
     struct sl_topology *topo;
@@ -58,6 +67,8 @@ struct kn {
     size_t cache_bytes[KN_PLACES];     /* a worker's data in L2 and L1, at most */
     struct sl_jsonwriter json;
     uint32_t n_rows, n_faults;         /* printed; results that are not those of C */
+    struct kn_slow slow[KN_SLOW_MAX];
+    uint32_t n_decode, n_slow; /* entries of the decode path; those below the share, all of them */
 };
 
 struct kn_case {
@@ -67,6 +78,7 @@ struct kn_case {
     uint32_t n_cols, n_rows, n_tok;
     enum kn_place place;
     enum kn_bound bound;
+    bool is_decode;     /* one token, weights from memory, a kernel that is not C's */
     double bytes, macs; /* of one call of one worker; 0 macs: none to speak of */
     bn_team_fn call;
     void *arg;

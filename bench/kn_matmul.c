@@ -200,6 +200,7 @@ static int add_case(struct kn *kn, struct kn_group *g, enum sl_dtype dtype, stru
         .n_tok = x->n_tok,
         .place = place,
         .bound = x->kind == SL_ACT_F32 ? KN_BOUND_FMA : KN_BOUND_DOT,
+        .is_decode = x->n_tok == 1 && place == KN_MEMORY && g->level != SL_CPU_C,
         .bytes = (double)p->row_bytes * p->n_rows,
         .macs = (double)shape.n_cols * p->n_rows * x->n_tok,
         .call = multiply,

@@ -234,6 +234,26 @@ static void print_row(const struct kn_group *g, const struct kn_case *c, struct 
     printf("\n");
 }
 
+static void note_slow(struct kn *kn, const struct kn_group *g, const struct kn_case *c,
+                      double share)
+{
+    if (!c->is_decode)
+        return;
+    kn->n_decode++;
+    if (share >= KN_SLOW_SHARE)
+        return;
+    if (kn->n_slow < KN_SLOW_MAX)
+        kn->slow[kn->n_slow] = (struct kn_slow){
+            .kernel = c->kernel,
+            .level = sl_cpu_level_name(g->level),
+            .n_cols = c->n_cols,
+            .n_rows = c->n_rows,
+            .n_threads = bn_team_n(g->team),
+            .share = share,
+        };
+    kn->n_slow++;
+}
+
 static void print_case(struct kn *kn, const struct kn_group *g, const struct kn_case *c,
                        struct samples *s)
 {
@@ -246,6 +266,7 @@ static void print_case(struct kn *kn, const struct kn_group *g, const struct kn_
         write_row(kn, g, c, call, shares);
     else
         print_row(g, c, call, shares);
+    note_slow(kn, g, c, shares[kn->opts.pages == BN_PAGES_HUGE]);
     kn->n_rows++;
 }
 
@@ -358,11 +379,52 @@ void kn_print_begin(struct kn *kn)
            "GMAC/s", "best", "read", "huge", "dot", "tile");
 }
 
+static void print_slow(const struct kn *kn)
+{
+    if (kn->n_decode == 0)
+        return;
+    printf("one token, weights from memory: %u of %u entries below %.0f %% of the read loop",
+           kn->n_slow, kn->n_decode, 100 * KN_SLOW_SHARE);
+    for (uint32_t i = 0; i < kn->n_slow && i < KN_SLOW_MAX; i++) {
+        const struct kn_slow *s = &kn->slow[i];
+
+        printf("%s %s %s %ux%u, %u thread%s: %.0f %%", i ? ";" : ":", s->kernel, s->level,
+               s->n_cols, s->n_rows, s->n_threads, s->n_threads == 1 ? "" : "s", 100 * s->share);
+    }
+    printf("%s\n", kn->n_slow > KN_SLOW_MAX ? "; and more" : "");
+}
+
+static void write_slow(struct kn *kn)
+{
+    struct sl_jsonwriter *w = &kn->json;
+
+    write_u64(w, "n_decode", kn->n_decode);
+    write_u64(w, "n_decode_slow", kn->n_slow);
+    sl_jsonwriter_key(w, "decode_slow");
+    sl_jsonwriter_begin_array(w);
+    for (uint32_t i = 0; i < kn->n_slow && i < KN_SLOW_MAX; i++) {
+        const struct kn_slow *s = &kn->slow[i];
+
+        sl_jsonwriter_begin_object(w);
+        write_str(w, "kernel", s->kernel);
+        write_str(w, "level", s->level);
+        write_u64(w, "n_cols", s->n_cols);
+        write_u64(w, "n_rows", s->n_rows);
+        write_u64(w, "n_threads", s->n_threads);
+        write_f64(w, "share", s->share);
+        sl_jsonwriter_end_object(w);
+    }
+    sl_jsonwriter_end_array(w);
+}
+
 int kn_print_end(struct kn *kn)
 {
-    if (!kn->opts.is_json)
+    if (!kn->opts.is_json) {
+        print_slow(kn);
         return fflush(stdout) == 0 ? 0 : -1;
+    }
     sl_jsonwriter_end_array(&kn->json);
+    write_slow(kn);
     sl_jsonwriter_key(&kn->json, "n_faults");
     sl_jsonwriter_u64(&kn->json, kn->n_faults);
     sl_jsonwriter_end_object(&kn->json);
