@@ -106,6 +106,10 @@ static void check(struct ck *ck, int arg)
     }
     check_shape(ck, dtype, (struct shape){ 67, 70, 2048 });
     check_shape(ck, dtype, (struct shape){ 5, 513, 512 });
+    /* Wider than the parts that rows are taken in: the 24 B model's, and a block too many. */
+    check_shape(ck, dtype, (struct shape){ 35, 1, 11776 });
+    check_shape(ck, dtype, (struct shape){ 17, 1, 8192 + SL_BLOCK256 });
+    check_shape(ck, dtype, (struct shape){ 5, 1, 4096 + block_len(dtype) });
 }
 
 /* Benchmark: weights are walked through a buffer that no cache holds. */
