@@ -26,6 +26,7 @@
 #include "base/json.h"
 #include "base/jsonwriter.h"
 #include "server/apislots.h"
+#include "server/servemetrics.h"
 
 #define DOCS_MAX 32
 
@@ -76,7 +77,8 @@ static void reply_done(struct reply *reply)
     free(reply->text);
 }
 
-static void load(struct reply *reply, const char *name)
+/* The bytes of a capture, to be freed. */
+static char *read_capture(const char *name)
 {
     char path[512];
     struct sl_strbuf buf = {0};
@@ -93,7 +95,12 @@ static void load(struct reply *reply, const char *name)
         sl_strbuf_add(&buf, chunk, n);
     fclose(file);
     assert_int_equal(sl_strbuf_take(&buf, &text, NULL), 0);
-    take_apart(reply, text);
+    return text;
+}
+
+static void load(struct reply *reply, const char *name)
+{
+    take_apart(reply, read_capture(name));
 }
 
 /* The node at a path of keys and indexes, as "choices.0.delta.content", or NULL. */
@@ -380,6 +387,10 @@ static void test_chat(void **state)
         {"chat_stream.sse", "/v1/chat/completions",
          "{" HI ",\"stream\":true,\"stream_options\":{\"include_usage\":true}}",
          "choices.0.delta.content", NULL, NULL, 0, 0, 0, SL_GENFINISH_LENGTH, rules},
+        {"json_schema.json", "/v1/chat/completions",
+         "{" HI ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":"
+         "{\"type\":\"string\"}}}}",
+         "choices.0.message.content", NULL, NULL, 0, 0, 0, SL_GENFINISH_EOS, rules},
         {"chat_stream_nousage.sse", "/v1/chat/completions", "{" HI ",\"stream\":true}",
          "choices.0.delta.content", NULL, NULL, 0, 0, 0, SL_GENFINISH_LENGTH, rules},
     };
@@ -451,8 +462,11 @@ static void test_responses(void **state)
         check_capture(&captures[i]);
 }
 
-static void check_answer(const char *file, const char *path, const char *const *rules)
+/* A GET, or a POST if there is a body. */
+static void check_answer(const char *file, const char *path, const char *body,
+                         const char *const *rules)
 {
+    enum sl_http_method method = body ? SL_HTTP_POST : SL_HTTP_GET;
     struct sl_apicall *call = NULL;
     struct sl_strbuf out = {0};
     struct sl_apireply reply;
@@ -460,9 +474,12 @@ static void check_answer(const char *file, const char *path, const char *const *
     struct reply theirs, ours;
 
     load(&theirs, file);
-    assert_int_equal(sl_api_parse(&call, &apiworld_env, SL_HTTP_GET, path, "", "", 0, &error), 0);
-    assert_int_equal(sl_api_answer(call, &apiworld_env, &apiworld_state, NULL, &out, &reply,
-                                   &error),
+    body = body ? body : "";
+    assert_int_equal(sl_api_parse(&call, &apiworld_env, method, path, "", body, strlen(body),
+                                  &error),
+                     0);
+    assert_int_equal(sl_api_answer(call, &apiworld_env, &apiworld_state, &apiworld_text, &out,
+                                   &reply, &error),
                      0);
     take_apart(&ours, strdup(out.ptr));
     compare_replies(&theirs, &ours, rules);
@@ -481,10 +498,94 @@ static void test_answers(void **state)
         "~default_generation_settings.params.samplers", "~media_marker", "~chat_template",
         "~chat_template_caps.*", NULL};
 
-    check_answer("health.json", "/health", none);
-    check_answer("lora.json", "/lora-adapters", none);
-    check_answer("models.json", "/v1/models", models);
-    check_answer("props.json", "/props", props);
+    check_answer("health.json", "/health", NULL, none);
+    check_answer("lora.json", "/lora-adapters", NULL, none);
+    check_answer("models.json", "/v1/models", NULL, models);
+    check_answer("props.json", "/props", NULL, props);
+}
+
+/* What a tokenizer or a template makes is not that of the model they had. */
+static void test_texts(void **state)
+{
+    static const char *const count[] = {"~input_tokens", NULL};
+    static const char *const prompt[] = {"~prompt", NULL};
+    static const char *const content[] = {"~content", NULL};
+    static const char *const tokens[] = {"~tokens[].id", "~tokens[].piece", NULL};
+
+    check_answer("anthropic_count.json", "/v1/messages/count_tokens",
+                 "{\"max_tokens\":3," HI "}", count);
+    check_answer("apply.json", "/apply-template", "{" HI "}", prompt);
+    check_answer("tools.json", "/apply-template",
+                 "{" HI ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]}",
+                 prompt);
+    check_answer("tokenize.json", "/tokenize",
+                 "{\"content\":\"elevenbytes\",\"with_pieces\":true}", tokens);
+    check_answer("detok.json", "/detokenize", "{\"tokens\":[1,2]}", content);
+}
+
+/* Their words differ; form and kind do not. Of OpenAI's, "code" is a text. */
+static void test_errors(void **state)
+{
+    static const char *const openai[] = {"~error.message", "~error.code", "+error.param", NULL};
+    static const char *const own[] = {"~error.message", NULL};
+    static const struct {
+        const char *file, *path, *body;
+        int status;
+        const char *const *rules;
+    } cases[] = {
+        {"eempty.json", "/v1/chat/completions", "{}", 400, openai},
+        {"eresp.json", "/v1/chat/completions",
+         "{" HI ",\"response_format\":{\"type\":\"sound\"}}", 400, openai},
+        {"egrammar.json", "/completion",
+         "{\"prompt\":\"Hi\",\"json_schema\":{\"type\":\"sound\"}}", 400, own},
+        {"embeddings.json", "/embeddings", "{\"content\":\"Hi\"}", 501, own},
+        {"infill.json", "/infill", "{\"input_prefix\":\"a\"}", 501, own},
+        {"rerank.json", "/rerank", "{\"query\":\"a\"}", 501, own},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct sl_apicall *call = NULL;
+        struct sl_strbuf out = {0};
+        struct sl_apierror error;
+        struct reply theirs, ours;
+
+        assert_true(sl_api_parse(&call, &apiworld_env, SL_HTTP_POST, cases[i].path, "",
+                                 cases[i].body, strlen(cases[i].body), &error) < 0);
+        assert_int_equal(error.status, cases[i].status);
+        sl_apierror_write(&error, sl_api_form(cases[i].path), &out);
+        load(&theirs, cases[i].file);
+        take_apart(&ours, strdup(out.ptr));
+        compare_replies(&theirs, &ours, cases[i].rules);
+        reply_done(&theirs);
+        reply_done(&ours);
+        sl_strbuf_done(&out);
+    }
+}
+
+/* Theirs come first, in their order: names, help and types to the byte, and any values. */
+static void test_metrics(void **state)
+{
+    const struct sl_sched_counters sched = {0};
+    const struct sluice_counters engine = {0};
+    char *theirs = read_capture("metrics.txt");
+    struct sl_strbuf out = {0};
+    const char *ours;
+    size_t n = 0;
+
+    sl_servemetrics_write(&sched, &engine, &out);
+    ours = out.ptr;
+    for (const char *line = theirs; *line; n++) {
+        size_t len = strcspn(line, "\n");
+        size_t same = *line == '#' ? len + 1 : strcspn(line, " ") + 1;
+
+        if (strncmp(line, ours, same) != 0)
+            fail_msg("they have %.*s, we %.*s", (int)len, line, (int)strcspn(ours, "\n"), ours);
+        line += len + (line[len] == '\n');
+        ours += strcspn(ours, "\n") + 1;
+    }
+    assert_int_equal(n, 45);
+    free(theirs);
+    sl_strbuf_done(&out);
 }
 
 /* Errors and slots: byte for byte. */
@@ -532,6 +633,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_chat),      cmocka_unit_test(test_completions),
         cmocka_unit_test(test_messages),  cmocka_unit_test(test_responses),
         cmocka_unit_test(test_answers),   cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_texts),     cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_metrics),
     };
 
     if (argc != 2) {
