@@ -143,9 +143,10 @@ INLINE __m512i dot_block(const uint8_t *p, const __m512i x[4], __m128i head, boo
     return _mm512_dpwssd_epi32(half0, half1, _mm512_shuffle_epi8(scales, scale_control(1)));
 }
 
-/* Walk over one row of a chunk. p: its first block. */
-INLINE void find_row(struct found_k4 *found, size_t slot, const uint8_t *p,
-                     const struct chunk_k4 *chunk, size_t n_blocks, bool fifth)
+/* Walk over one row of a chunk. p: its first block. Returns where to fetch ahead next. */
+INLINE const uint8_t *find_row(struct found_k4 *found, size_t slot, const uint8_t *p,
+                               const uint8_t *ahead, const struct chunk_k4 *chunk,
+                               size_t n_blocks, bool fifth)
 {
     const size_t block_bytes = fifth ? sizeof(struct sl_block_q5_k) : sizeof(struct sl_block_q4_k);
     size_t b = 0;
@@ -154,10 +155,10 @@ INLINE void find_row(struct found_k4 *found, size_t slot, const uint8_t *p,
         __m512i lanes[4];
 
 #pragma GCC unroll 4
-        for (size_t i = 0; i < 4; i++, p += block_bytes) {
+        for (size_t i = 0; i < 4; i++, p += block_bytes, ahead += AHEAD_WALKING(block_bytes)) {
             __m128i head = load128(p);
 
-            prefetch(p + AHEAD_BYTES, block_bytes);
+            prefetch(ahead, AHEAD_WALKING(block_bytes));
             found->head[b + i][slot] = head;
             lanes[i] = dot_block(p, chunk->x[b + i], head, fifth);
         }
@@ -169,12 +170,14 @@ INLINE void find_row(struct found_k4 *found, size_t slot, const uint8_t *p,
         for (size_t i = 0; b + i < n_blocks; i++, p += block_bytes) {
             __m128i head = load128(p);
 
-            prefetch(p + AHEAD_BYTES, block_bytes);
+            prefetch(ahead, AHEAD_WALKING(block_bytes));
+            ahead += AHEAD_WALKING(block_bytes);
             found->head[b + i][slot] = head;
             lanes[i] = dot_block(p, chunk->x[b + i], head, fifth);
         }
         found->isum[b / 4][slot] = add_quarters(add_lanes4(lanes[0], lanes[1], lanes[2], lanes[3]));
     }
+    return ahead;
 }
 
 INLINE __m512i dot_mins(const struct scales_k4 *s, const int32_t sums[4])
@@ -188,9 +191,9 @@ INLINE __m512i dot_mins(const struct scales_k4 *s, const int32_t sums[4])
     return _mm512_add_epi32(low, _mm512_slli_epi32(high, 7));
 }
 
-/* Bring 16 rows' results on by a chunk. */
+/* Bring 16 rows' results on by a chunk, and fetch n_ahead bytes ahead with each block. */
 INLINE __m512 add_chunk(__m512 acc, const struct found_k4 *found, const struct chunk_k4 *chunk,
-                        size_t n_blocks)
+                        size_t n_blocks, const uint8_t *ahead, size_t n_ahead)
 {
     __m512i isum[4], head[4];
 
@@ -198,6 +201,7 @@ INLINE __m512 add_chunk(__m512 acc, const struct found_k4 *found, const struct c
         struct scales_k4 s;
         __m512 dx = _mm512_set1_ps(chunk->d[b]);
 
+        prefetch(ahead + b * n_ahead, n_ahead);
         if (b % 4 == 0)
             load_table4(found->isum[b / 4], isum);
         load_table4(found->head[b], head);
@@ -215,20 +219,30 @@ INLINE void matmul_one(float *out, const void *w, size_t row_bytes, size_t n_row
     const size_t block_bytes = fifth ? sizeof(struct sl_block_q5_k) : sizeof(struct sl_block_q4_k);
     const uint32_t n_blocks = x->n_cols / SL_BLOCK256;
     struct chunk_k4 chunk;
-    struct found_k4 found = { 0 };
+    struct found_k4 found;
 
+    if (n_rows % TILE_ROWS != 0)
+        memset(&found, 0, sizeof(found)); /* of the rows that are missing */
     for (uint32_t b = 0, n; b < n_blocks; b += n) {
+        size_t far;
+
         n = next_part(n_blocks - b, CHUNK_BLOCKS);
+        far = ahead_bytes(row_bytes, n * block_bytes);
         prepare_chunk(&chunk, x, b, n);
         for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
             const uint8_t *p = (const uint8_t *)w + r * row_bytes + b * block_bytes;
             size_t n_here = n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS;
             __mmask16 mask = lanes_mask(n_here);
             __m512 acc = b > 0 ? _mm512_maskz_loadu_ps(mask, out + r) : _mm512_setzero_ps();
+            const uint8_t *ahead = p + far;
 
-            for (size_t i = 0; i < n_here; i++, p += row_bytes)
-                find_row(&found, table_slot(i), p, &chunk, n, fifth);
-            _mm512_mask_storeu_ps(out + r, mask, add_chunk(acc, &found, &chunk, n));
+            for (size_t i = 0; i < n_here; i++, p += row_bytes) {
+                if (n < n_blocks)
+                    ahead = p + far; /* the row goes on elsewhere */
+                ahead = find_row(&found, table_slot(i), p, ahead, &chunk, n, fifth);
+            }
+            acc = add_chunk(acc, &found, &chunk, n, ahead, AHEAD_ADDING(block_bytes));
+            _mm512_mask_storeu_ps(out + r, mask, acc);
         }
     }
 }

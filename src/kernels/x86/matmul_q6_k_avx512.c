@@ -94,9 +94,10 @@ INLINE __m512i dot_block(const uint8_t *p, const __m512i x[4], const __m512i sta
         half0, half1, _mm512_permutexvar_epi16(_mm512_or_si512(pick, eight), scales));
 }
 
-/* Walk over one row of a chunk. p: its first block. */
-INLINE void find_row(struct found_k6 *found, size_t row, const uint8_t *p,
-                     const struct chunk_k6 *chunk, size_t n_blocks)
+/* Walk over one row of a chunk. p: its first block. Returns where to fetch ahead next. */
+INLINE const uint8_t *find_row(struct found_k6 *found, size_t row, const uint8_t *p,
+                               const uint8_t *ahead, const struct chunk_k6 *chunk,
+                               size_t n_blocks)
 {
     for (size_t b = 0; b < n_blocks; b += 4) {
         __m512i lanes[4] = { 0 };
@@ -105,24 +106,27 @@ INLINE void find_row(struct found_k6 *found, size_t row, const uint8_t *p,
         for (size_t i = 0; i < 4; i++, p += BLOCK_BYTES) {
             if (b + i == n_blocks)
                 break;
-            prefetch(p + AHEAD_BYTES, BLOCK_BYTES);
+            prefetch(ahead, AHEAD_WALKING(BLOCK_BYTES));
+            ahead += AHEAD_WALKING(BLOCK_BYTES);
             memcpy(&found->d[b + i][row], p + OFF_D, sizeof(uint16_t));
             lanes[i] = dot_block(p, chunk->x[b + i], chunk->start[b + i]);
         }
         found->isum[b / 4][table_slot(row)] =
             add_quarters(add_lanes4(lanes[0], lanes[1], lanes[2], lanes[3]));
     }
+    return ahead;
 }
 
-/* Bring 16 rows' results on by a chunk. */
+/* Bring 16 rows' results on by a chunk, and fetch some lines ahead with each block. */
 INLINE __m512 add_chunk(__m512 acc, const struct found_k6 *found, const struct chunk_k6 *chunk,
-                        size_t n_blocks)
+                        size_t n_blocks, const uint8_t *ahead)
 {
     __m512i isum[4];
 
     for (size_t b = 0; b < n_blocks; b++) {
         __m512 d = _mm512_cvtph_ps(load256(found->d[b]));
 
+        prefetch(ahead + b * AHEAD_ADDING(BLOCK_BYTES), AHEAD_ADDING(BLOCK_BYTES));
         if (b % 4 == 0)
             load_table4(found->isum[b / 4], isum);
         d = _mm512_mul_ps(d, _mm512_set1_ps(chunk->d[b]));
@@ -136,20 +140,30 @@ static void matmul_one(float *out, const void *w, size_t row_bytes, size_t n_row
 {
     const uint32_t n_blocks = x->n_cols / SL_BLOCK256;
     struct chunk_k6 chunk;
-    struct found_k6 found = { 0 };
+    struct found_k6 found;
 
+    if (n_rows % TILE_ROWS != 0)
+        memset(&found, 0, sizeof(found)); /* of the rows that are missing */
     for (uint32_t b = 0, n; b < n_blocks; b += n) {
+        size_t far;
+
         n = next_part(n_blocks - b, CHUNK_BLOCKS);
+        far = ahead_bytes(row_bytes, n * BLOCK_BYTES);
         prepare_chunk(&chunk, x, b, n);
         for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
             const uint8_t *p = (const uint8_t *)w + r * row_bytes + b * BLOCK_BYTES;
             size_t n_here = n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS;
             __mmask16 mask = lanes_mask(n_here);
             __m512 acc = b > 0 ? _mm512_maskz_loadu_ps(mask, out + r) : _mm512_setzero_ps();
+            const uint8_t *ahead = p + far;
 
-            for (size_t i = 0; i < n_here; i++, p += row_bytes)
-                find_row(&found, i, p, &chunk, n);
-            _mm512_mask_storeu_ps(out + r, mask, add_chunk(acc, &found, &chunk, n));
+            for (size_t i = 0; i < n_here; i++, p += row_bytes) {
+                if (n < n_blocks)
+                    ahead = p + far; /* the row goes on elsewhere */
+                ahead = find_row(&found, i, p, ahead, &chunk, n);
+            }
+            acc = add_chunk(acc, &found, &chunk, n, ahead);
+            _mm512_mask_storeu_ps(out + r, mask, acc);
         }
     }
 }

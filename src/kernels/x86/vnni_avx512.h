@@ -183,6 +183,14 @@ INLINE void prefetch(const uint8_t *p, size_t n_bytes)
 }
 
 /*
+ * What is fetched ahead goes on in one line through memory, some of it while rows are walked
+ * over, whole lines per block, and the rest while sixteen rows are added up: memory has work
+ * then, too (+2 % tokens/s).
+ */
+#define AHEAD_WALKING(block_bytes) ((block_bytes) / 64 * 64)
+#define AHEAD_ADDING(block_bytes) ((block_bytes) % 64 * TILE_ROWS)
+
+/*
  * Bytes off .. off + n_bytes - 1 of n rows of w: as they lie, or, where n is less than
  * 16, copied to pad with rows of zeros after them.
  */
