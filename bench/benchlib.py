@@ -108,8 +108,10 @@ class ReadLoop(Talker):
                           n_bytes, model])
 
     def rates(self):
+        """{(memory, loop): bytes/s}"""
         found = self.ask('')
-        return {name: found[f'{name}_gb_per_s'] * 1e9 for name in ('buffer', 'file')}
+        return {(memory, loop): rate * 1e9 for memory in ('buffer', 'file')
+                for loop, rate in zip(('plain', 'ahead'), found[f'{memory}_gb_per_s'])}
 
 
 def slices(count, size):
@@ -118,17 +120,19 @@ def slices(count, size):
 
 
 class Sliced:
-    """Phases of a program that were taken in slices, each right after a turn of the read loop:
+    """Phases of a program that were taken in slices, each between two turns of the read loop:
     memory's speed changes within seconds on some machines, so only slices can be compared."""
 
     def __init__(self):
         self.phases = []
         self.reads = []
 
-    def add(self, phase, read):
+    def add(self, phase, before, after):
+        """A slice, and what the read loop gave on both sides of it: their harmonic mean, which
+        is the speed of having read as much before as after."""
         phase.pop('call_ms', None)
         self.phases.append(phase)
-        self.reads.append(read)
+        self.reads.append({key: 2 / (1 / before[key] + 1 / after[key]) for key in before})
 
     def total(self, key):
         return sum(phase[key] for phase in self.phases)
@@ -139,18 +143,24 @@ class Sliced:
 
     def share(self, slice_bytes):
         """Of the time, the part that reading so many bytes in each slice takes at the speed that
-        the read loop had beside it: the better of its two."""
-        allowed = sum(size / max(read.values()) for size, read in zip(slice_bytes, self.reads))
+        the read loop had beside it: that of the loops that was best over all slices. (The best
+        in each slice would be the luckiest one.)"""
+        allowed = min(sum(size / read[key] for size, read in zip(slice_bytes, self.reads))
+                      for key in self.reads[0])
         return allowed / self.total('seconds')
 
     def data(self):
-        return {'phases': self.phases, 'reads': self.reads}
+        reads = [{' '.join(key): rate for key, rate in read.items()} for read in self.reads]
+        return {'phases': self.phases, 'reads': reads}
 
 
 def loops_note(sliceds):
     """What the read loop gave beside them, for below a table."""
-    both = [f'{name} {spread([read[key] for s in sliceds for read in s.reads], 1, 1e-9)}'
-            for key, name in (('buffer', 'huge pages'), ('file', 'the mapped file'))]
+    reads = [read for sliced in sliceds for read in sliced.reads]
+    both = []
+    for memory, name in (('buffer', 'huge pages'), ('file', 'the mapped file')):
+        loops = [[read[key] for read in reads] for key in reads[0] if key[0] == memory]
+        both.append(f'{name} {spread(max(loops, key=median), 1, 1e-9)}')
     return f'The read loop, GB/s: {", ".join(both)}.'
 
 

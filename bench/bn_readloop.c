@@ -46,17 +46,23 @@ void bn_readloop_init(struct bn_readloop *loop, struct bn_team *team, const void
     }
 }
 
+int bn_readloop_rates(struct bn_readloop *loop, double ret_rates[2])
+{
+    int n = 0;
+
+    for (; n < 2 && loop->fns[n]; n++) {
+        double bytes = (double)loop->chunk * (double)loop->n_chunks[n] * bn_team_n(loop->team);
+
+        loop->fn = loop->fns[n];
+        ret_rates[n] = bytes / bn_team_time(loop->team, read_chunks, loop, loop->n_chunks[n]);
+    }
+    return n;
+}
+
 double bn_readloop_rate(struct bn_readloop *loop)
 {
-    double best = 0;
+    double rates[2];
+    int n = bn_readloop_rates(loop, rates);
 
-    for (int i = 0; i < 2 && loop->fns[i]; i++) {
-        double bytes = (double)loop->chunk * (double)loop->n_chunks[i] * bn_team_n(loop->team);
-        double rate;
-
-        loop->fn = loop->fns[i];
-        rate = bytes / bn_team_time(loop->team, read_chunks, loop, loop->n_chunks[i]);
-        best = rate > best ? rate : best;
-    }
-    return best;
+    return n == 2 && rates[1] > rates[0] ? rates[1] : rates[0];
 }

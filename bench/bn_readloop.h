@@ -34,5 +34,8 @@ void bn_readloop_init(struct bn_readloop *loop, struct bn_team *team, const void
                       size_t bytes, size_t cache_bytes, enum sl_cpu_level level,
                       double seconds);
 
-/* Bytes per second of all workers together: the better of both loops. */
+/* Bytes per second of all workers together, by each of the loops; how many there are. */
+int bn_readloop_rates(struct bn_readloop *loop, double ret_rates[2]);
+
+/* The better of both. */
 double bn_readloop_rate(struct bn_readloop *loop);

@@ -41,9 +41,11 @@ def measure(args, our, loop):
         entry = {}
         for name, words in commands(args):
             entry[name] = Sliced()
+            before = loop.rates()
             for command in words:
-                read = loop.rates()
-                entry[name].add(our.ask(command), read)
+                phase, after = our.ask(command), loop.rates()
+                entry[name].add(phase, before, after)
+                before = after
         if index >= 0:
             rounds.append(entry)
             print(f'decode: round {index + 1} of {args.rounds}', file=sys.stderr)

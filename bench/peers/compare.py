@@ -7,7 +7,7 @@
 pp: a prompt of so many random ids at once; tg: so many one by one, from an empty sequence,
 or behind so many others (@). Each program is a process on the same file, with the same ids
 and as many threads, and waits while another is timed. Decoding goes in slices of a few
-tokens: the read loop, then each program in turn. Prompts are taken whole. A first round,
+tokens, the programs in turn, with the read loop in between. Prompts are taken whole. A first round,
 shorter, is not timed. Medians over the rounds, with the lowest and highest; a ratio is
 taken within a round. Pages that were read from the disk meanwhile are counted: with any,
 the program fails, because these would be figures of the disk.
@@ -111,11 +111,13 @@ def run_test(args, test, programs, loop, is_timed):
     if test.begin():
         for program in programs:
             program.talker.ask(test.begin())
+    before = loop.rates()
     for index, command in enumerate(test.commands(args.slice, is_timed)):
-        read = loop.rates()
         first = index % len(programs)
         for program in programs[first:] + programs[:first]:
-            found[program].add(program.talker.ask(command), read)
+            phase, after = program.talker.ask(command), loop.rates()
+            found[program].add(phase, before, after)
+            before = after
     return found
 
 
