@@ -124,3 +124,35 @@ def test_dev_asks_for_nothing_when_all_is_there(machine):
     code, _, err = machine('run')
     assert code == 1 and 'configuring failed' in err
     assert not (machine.folder / 'apt-calls').exists()
+
+
+# Builds and tests that are only written down. The release build's tests and the first build
+# with sanitizers each wait for the other to begin.
+PEERS = '''
+until_there() { for i in $(seq 200); do [ ! -e "$1" ] || return 0; sleep 0.05; done; exit 1; }
+cd "$(dirname "$0")/.."
+case "$(basename "$0") $*" in
+    "meson setup"*) mkdir -p "$2"; touch "$2/build.ninja" ;;
+    "ninja"*/asan*) echo build asan >> calls; touch began; until_there tested
+                    echo built asan >> calls ;;
+    "meson test"*)
+        case "$*" in *build/test*--no-suite\\ timing*) until_there began ;; esac
+        case "$*" in *"--suite timing") echo test timing >> calls ;;
+                     *) echo "test $(basename "$3")" >> calls ;; esac
+        mkdir -p "$3/meson-logs"; touch tested
+        echo '{"name": "t", "result": "OK", "stdout": ""}' > "$3/meson-logs/testlog.json" ;;
+esac
+'''
+
+
+def test_dev_builds_ahead_and_measures_alone(machine):
+    machine.fake('dpkg-query', 'shift 3; for p in "$@"; do echo "ii $p"; done\n')
+    for name in 'meson', 'ninja':
+        machine.fake(name, PEERS)
+    (machine.folder / 'tests').mkdir()
+    shutil.copy(ROOT / 'tests/tally.py', machine.folder / 'tests')
+    code, out, err = machine('test', '--ci')
+    assert code == 0 and out.endswith('\n3 passed, 0 failed, 0 skipped\n'), (out, err)
+    assert (machine.folder / 'calls').read_text().splitlines() == [
+        'build asan', 'test test', 'built asan', 'test timing', 'build asan', 'built asan',
+        'test asan']
