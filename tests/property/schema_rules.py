@@ -72,10 +72,32 @@ def check_least(_, least, instance, schema):
             yield jsonschema.ValidationError(f'{instance!r} has too few members')
 
 
+def is_same(a, b):
+    """Equal as JSON: to Python, and to jsonschema inside of arrays and objects, False is 0."""
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(is_same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(is_same(a[key], b[key]) for key in a)
+    return a == b
+
+
+def check_enum(_check, values, value, _schema):
+    if not any(is_same(value, one) for one in values):
+        yield jsonschema.ValidationError(f'{value!r} is not one of {values!r}')
+
+
+def check_const(_check, constant, value, _schema):
+    if not is_same(value, constant):
+        yield jsonschema.ValidationError(f'{value!r} is not {constant!r}')
+
+
 @functools.lru_cache(None)
 def extended(kind, is_meant):
     checks = {'minProperties': check_least} if is_meant else {}
-    return jsonschema.validators.extend(kind, {'pattern': check_pattern, **checks})
+    return jsonschema.validators.extend(kind, {'pattern': check_pattern, 'enum': check_enum,
+                                               'const': check_const, **checks})
 
 
 def validator(schema, is_meant=False):
