@@ -42,6 +42,22 @@ def test_tally(tmp_path, tests, last, code):
     assert got[0] == code and got[1].splitlines()[-1] == last, got
 
 
+@pytest.mark.parametrize('text, last, code', [
+    ('ok 1 - a\n# tests 1\n# pass 1\n# fail 0\n', '1 passed, 0 failed, 0 skipped', 0),
+    ('ok 1 - a\nok 2 - b # SKIP no x\n# pass 1\n# fail 0\n# cancelled 0\n# skipped 1\n',
+     '1 passed, 0 failed, 1 skipped', 0),
+    ('not ok 1 - a\n  ---\n  error: x\n  ...\n# pass 3\n# fail 1\n# cancelled 2\n',
+     '3 passed, 3 failed, 0 skipped', 1),
+    ('ok 1 - a\n', '0 passed, 1 failed, 0 skipped', 1),
+])
+def test_tally_of_tap(tmp_path, text, last, code):
+    path = tmp_path / 'tap.txt'
+    path.write_text(text)
+    got, out = tally(f'tap:clients:{path}')
+    assert got == code and out.splitlines()[-1] == last
+    assert ('FAILED' in out) == (code == 1) and ('skipped clients: ok 2' in out) == ('SKIP' in text)
+
+
 def test_tally_adds_runs_and_single_outcomes(tmp_path):
     log = write_log(tmp_path / 'log.json', ('OK', ''))
     assert tally(log, log, 'pass:a: builds', 'skip:b')[1].endswith(
