@@ -62,12 +62,19 @@ def figures(text):
             'blocks': find(r', (\d+) blocks')}
 
 
+@pytest.fixture(name='plain', scope='module')
+def make_plain(tmp_path_factory):
+    """The small model in F32, which every type is compared with."""
+    path = tmp_path_factory.mktemp('plain') / 'f.gguf'
+    run(*SMALL, path, '--type', 'f32', '--seed', SEED)
+    return path
+
+
 @pytest.mark.parametrize('dtype', TYPES)
-def test_every_type_has_the_planned_scale(tmp_path, dtype):
+def test_every_type_has_the_planned_scale(tmp_path, dtype, plain):
     ref = oracle()
     run(*SMALL, tmp_path / 'm.gguf', '--type', dtype, '--seed', SEED)
-    run(*SMALL, tmp_path / 'f.gguf', '--type', 'f32', '--seed', SEED)
-    got, want = ref.Gguf(tmp_path / 'm.gguf'), ref.Gguf(tmp_path / 'f.gguf')
+    got, want = ref.Gguf(tmp_path / 'm.gguf'), ref.Gguf(plain)
     assert list(got.tensors) == list(want.tensors)
     for name in got.tensors:
         a, b = got.get(name), want.get(name)
