@@ -36,6 +36,7 @@ enum {
     KEY_DRAIN,
     KEY_NO_METRICS,
     KEY_NO_SLOTS,
+    KEY_NO_PAGE,
     KEY_ON, /* what other servers want to be told to do, and this one does anyway */
 };
 
@@ -55,7 +56,7 @@ struct serve_args {
     struct sl_sampling_args sampling;
     const char *host, *unix_path, *slot_folder;
     uint16_t port;
-    bool has_host, has_port, no_metrics, no_slots;
+    bool has_host, has_port, no_metrics, no_slots, no_page;
     const char *names[SL_SERVEENV_NAMES_MAX], *hosts[NAMES_MAX], *origins[NAMES_MAX];
     size_t n_names, n_hosts, n_origins;
     struct sl_auth *auth;
@@ -69,6 +70,7 @@ struct serving {
     struct sl_serveenv env;
     struct sl_serve *serve;
     struct sl_opened opened;
+    struct sl_enginefn_sluice engine;
     struct sl_progress progress;
     const char *notify; /* NOTIFY_SOCKET */
 };
@@ -170,6 +172,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_DRAIN: args->drain_s = number(state, "--drain", arg, 0, 86400); break;
     case KEY_NO_METRICS: args->no_metrics = true; break;
     case KEY_NO_SLOTS: args->no_slots = true; break;
+    case KEY_NO_PAGE: args->no_page = true; break;
     case KEY_ON: break;
     case ARGP_KEY_END:
         if (args->sampling.grammar_path || args->sampling.n_bias || args->sampling.ignore_eos ||
@@ -214,6 +217,9 @@ static const struct argp_option options[] = {
     {"drain", KEY_DRAIN, "SECONDS", 0, "Time for open requests when asked to end (30)", 0},
     {"no-metrics", KEY_NO_METRICS, NULL, 0, "No /metrics", 0},
     {"no-slots", KEY_NO_SLOTS, NULL, 0, "No /slots", 0},
+    {"no-page", KEY_NO_PAGE, NULL, 0, "No page for browsers at /", 0},
+    {"no-ui", 0, NULL, OPTION_ALIAS | OPTION_HIDDEN, NULL, 0},
+    {"no-webui", 0, NULL, OPTION_ALIAS | OPTION_HIDDEN, NULL, 0},
     {"metrics", KEY_ON, NULL, OPTION_HIDDEN, NULL, 0},
     {"slots", KEY_ON, NULL, OPTION_HIDDEN, NULL, 0},
     {0},
@@ -271,6 +277,7 @@ static int open_text(struct serving *s)
     s->env.env.n_slots = args->n_slots;
     s->env.env.has_metrics = !args->no_metrics;
     s->env.env.has_slots = !args->no_slots;
+    s->env.env.has_page = !args->no_page;
     return 0;
 }
 
@@ -351,7 +358,6 @@ static int serve(struct serving *s)
 {
     const struct sluice_model_info *info = &s->opened.info;
     uint32_t default_ms = info->is_streaming ? MAX_STEP_MS_STREAMING : MAX_STEP_MS_RESIDENT;
-    struct sl_enginefn_sluice engine = {s->opened.model, s->opened.session};
     struct sl_enginefn fn;
     struct sl_serve_run_opts opts = {
         .engine = &fn,
@@ -362,7 +368,8 @@ static int serve(struct serving *s)
         .fixed_bytes = info->is_streaming ? info->pinned_bytes : info->weight_bytes,
     };
 
-    sl_enginefn_init(&fn, &engine);
+    s->engine = (struct sl_enginefn_sluice){s->opened.model, s->opened.session};
+    sl_enginefn_init(&fn, &s->engine);
     s->env.env.n_ctx_tok = fn.opts.n_ctx;
     if (sl_serve_run(s->serve, &opts) < 0)
         return sl_report_error("not enough memory for the server");

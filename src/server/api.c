@@ -12,6 +12,7 @@
 #include "server/apichat.h"
 #include "server/apicompletion.h"
 #include "server/apiendpoint.h"
+#include "server/apiexperts.h"
 #include "server/apijson.h"
 #include "server/apillama.h"
 #include "server/apillamainfo.h"
@@ -29,7 +30,7 @@ static struct sl_apilist (*const lists[])(void) = {
     sl_apichat_list,      sl_apicompletion_list, sl_apimodels_list,
     sl_apillama_list,     sl_apillamainfo_list,  sl_apiollama_list,
     sl_apiollamainfo_list, sl_apianthropic_list, sl_apiresponses_list,
-    sl_apirefused_list,
+    sl_apirefused_list,   sl_apiexperts_list,
 };
 #define N_LISTS (sizeof(lists) / sizeof(lists[0]))
 

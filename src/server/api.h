@@ -79,6 +79,7 @@ enum sl_apiwork {
     SL_APIWORK_SLOT_RESTORE,
     SL_APIWORK_SLOT_ERASE,
     SL_APIWORK_METRICS,
+    SL_APIWORK_EXPERTS, /* apiexperts.h */
 };
 
 struct sl_apiendpoint; /* a row of the table of endpoints */

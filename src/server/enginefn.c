@@ -124,6 +124,11 @@ static void give_back(void *arg)
     sluice_model_rest(model(arg));
 }
 
+static size_t experts(void *arg, struct sluice_expert *ret_experts, size_t cap)
+{
+    return sluice_model_get_experts(model(arg), ret_experts, cap);
+}
+
 void sl_enginefn_init(struct sl_enginefn *fn, struct sl_enginefn_sluice *sluice)
 {
     struct sluice_model_info info;
@@ -133,6 +138,10 @@ void sl_enginefn_init(struct sl_enginefn *fn, struct sl_enginefn_sluice *sluice)
         .arg = sluice,
         .n_vocab = info.n_vocab,
         .is_streaming = info.is_streaming,
+        .n_moe_layers = info.n_moe_layers,
+        .first_moe_layer = info.n_layers - info.n_moe_layers,
+        .n_experts = info.n_experts,
+        .n_experts_used = info.n_experts_used,
         .seq_new = seq_new,
         .seq_free = seq_free,
         .seq_fork = seq_fork,
@@ -154,6 +163,7 @@ void sl_enginefn_init(struct sl_enginefn *fn, struct sl_enginefn_sluice *sluice)
         .sampler_set_grammar = sampler_set_grammar,
         .sampler_sample = sampler_sample,
         .give_back = info.is_streaming ? give_back : NULL,
+        .experts = info.n_moe_layers ? experts : NULL,
     };
     sluice_session_get_opts(sluice->session, &fn->opts);
 }

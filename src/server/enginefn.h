@@ -1,7 +1,7 @@
 /*
  * What the scheduler needs of an engine, as a table of functions: those of sluice.h when it
  * serves a model, others in tests. Each function is as its namesake in sluice.h states; all
- * are called by one thread.
+ * but experts are called by one thread.
  */
 #pragma once
 
@@ -16,6 +16,8 @@ struct sl_enginefn {
     struct sluice_session_opts opts; /* of the session, defaults filled in */
     uint32_t n_vocab;
     bool is_streaming;
+    uint32_t n_moe_layers, first_moe_layer; /* with experts; 0 if experts is NULL */
+    uint32_t n_experts, n_experts_used;
 
     int (*seq_new)(void *arg);
     int (*seq_free)(void *arg, int seq);
@@ -49,6 +51,9 @@ struct sl_enginefn {
      * nothing is under way. NULL: there is none, as while the experts are resident.
      */
     void (*give_back)(void *arg);
+
+    /* As sluice_model_get_experts, by any thread. NULL: there are none. */
+    size_t (*experts)(void *arg, struct sluice_expert *ret_experts, size_t cap);
 };
 
 /* What the functions of sluice.h work on; arg of the table. */

@@ -173,6 +173,7 @@ int sl_enginework_run(const struct sl_enginework *work)
     run.slot_busy = calloc(opts.n_slots, sizeof(*run.slot_busy));
     r = run.slot_busy ? sl_sched_new(&run.sched, &opts) : -ENOMEM;
     if (r == 0) {
+        sl_servestate_watch(work->state, work->engine);
         publish(&run);
         if (work->ready)
             work->ready(work->ready_arg);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "server/enginework.h"
+#include "server/page.h"
 #include "server/recall.h"
 #include "server/servestate.h"
 #include "server/textmodel.h"
@@ -32,6 +33,7 @@ struct sl_serve {
     struct sl_workqueue *queue;
     struct sl_servestate *state;
     struct sl_recall *recall;
+    struct sl_page page;
     struct sl_textmodel text; /* the text thread's, once it runs */
     struct sl_textwork textwork;
 
@@ -75,6 +77,7 @@ static bool answer_here(struct sl_serve *serve, struct sl_workitem *item)
     case SL_APIWORK_STATE:
     case SL_APIWORK_SLOTS:
     case SL_APIWORK_METRICS:
+    case SL_APIWORK_EXPERTS:
         sl_textwork_answer(item, serve->opts.env, serve->state, NULL);
         return true;
     default:
@@ -113,6 +116,14 @@ static void on_request(void *arg, const struct sl_http_request *request)
 
 static int add_routes(struct sl_serve *serve)
 {
+    if (serve->opts.env->has_page) {
+        int r;
+
+        serve->page = (struct sl_page){serve->http, on_request, serve};
+        r = sl_page_add_routes(&serve->page);
+        if (r < 0)
+            return r;
+    }
     for (size_t i = 0; i < sl_api_n_routes(); i++) {
         struct sl_apiroute route = sl_api_route(i);
         int r = sl_http_route(serve->http, route.method, route.pattern,

@@ -46,7 +46,8 @@ int sl_serve_start(struct sl_serve *serve, const struct sl_listen *sockets,
 bool sl_serve_is_ending(struct sl_serve *serve);
 
 struct sl_serve_run_opts {
-    const struct sl_enginefn *engine; /* n_seq_max: n_slots + n_kept at least */
+    /* n_seq_max: n_slots + n_kept at least. What its arg shows is borrowed until close. */
+    const struct sl_enginefn *engine;
     double max_step_ms;
     void (*ready)(void *arg); /* called once, when requests are taken; may be NULL */
     void *ready_arg;

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
+#include "server/apiexperts.h"
 #include "server/apislots.h"
 #include "server/servemetrics.h"
 
@@ -18,6 +20,7 @@ struct sl_servestate {
     bool is_loaded;
     struct sl_servestate_news news;
     bool *slot_busy; /* [n_slots] */
+    struct sl_enginefn engine; /* all zeroes before sl_servestate_watch */
 };
 
 int sl_servestate_new(struct sl_servestate **ret_state, uint32_t n_slots)
@@ -53,6 +56,13 @@ void sl_servestate_publish(struct sl_servestate *state, const struct sl_servesta
     state->news = *news;
     state->news.slot_busy = NULL;
     memcpy(state->slot_busy, news->slot_busy, state->n_slots * sizeof(*state->slot_busy));
+    pthread_mutex_unlock(&state->lock);
+}
+
+void sl_servestate_watch(struct sl_servestate *state, const struct sl_enginefn *engine)
+{
+    pthread_mutex_lock(&state->lock);
+    state->engine = *engine;
     pthread_mutex_unlock(&state->lock);
 }
 
@@ -95,4 +105,37 @@ void sl_servestate_write_metrics(struct sl_servestate *state, struct sl_strbuf *
     news = state->news;
     pthread_mutex_unlock(&state->lock);
     sl_servemetrics_write(&news.sched, &news.engine, out);
+}
+
+void sl_servestate_write_experts(struct sl_servestate *state, struct sl_strbuf *out)
+{
+    struct sl_apiexperts view = {.now_ns = sl_clock_ns()};
+    struct sluice_expert *experts = NULL;
+    struct sl_enginefn engine;
+    size_t n = 0;
+
+    pthread_mutex_lock(&state->lock);
+    engine = state->engine;
+    view.engine = state->news.engine;
+    view.n_running = state->news.sched.n_running;
+    view.n_waiting = state->news.sched.n_waiting;
+    pthread_mutex_unlock(&state->lock);
+    if (engine.experts) {
+        view.is_streaming = engine.is_streaming;
+        view.n_layers = engine.n_moe_layers;
+        view.first_layer = engine.first_moe_layer;
+        view.n_experts = engine.n_experts;
+        view.n_used = engine.n_experts_used;
+        n = (size_t)view.n_layers * view.n_experts;
+    }
+    experts = calloc(n ? n : 1, sizeof(*experts));
+    if (!experts) {
+        out->error = -ENOMEM;
+        return;
+    }
+    if (n)
+        (void)engine.experts(engine.arg, experts, n); /* as many as it said */
+    view.experts = experts;
+    sl_apiexperts_write(&view, out);
+    free(experts);
 }

@@ -10,6 +10,7 @@
 
 #include "base/strbuf.h"
 #include "server/api.h"
+#include "server/enginefn.h"
 #include "server/sched.h"
 
 struct sl_servestate;
@@ -30,6 +31,10 @@ void sl_servestate_free(struct sl_servestate *state); /* NULL is allowed */
 
 void sl_servestate_publish(struct sl_servestate *state, const struct sl_servestate_news *news);
 
+/* Before the first news: whose experts are shown. engine is copied; what its arg shows must
+ * last until nobody asks this state any more. */
+void sl_servestate_watch(struct sl_servestate *state, const struct sl_enginefn *engine);
+
 /* With the time as it is. */
 struct sl_apistate sl_servestate_api(struct sl_servestate *state);
 
@@ -37,3 +42,4 @@ struct sl_apistate sl_servestate_api(struct sl_servestate *state);
 void sl_servestate_write_slots(struct sl_servestate *state, uint32_t n_ctx_tok,
                                struct sl_strbuf *out);
 void sl_servestate_write_metrics(struct sl_servestate *state, struct sl_strbuf *out);
+void sl_servestate_write_experts(struct sl_servestate *state, struct sl_strbuf *out);

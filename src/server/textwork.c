@@ -39,6 +39,8 @@ void sl_textwork_answer(struct sl_workitem *item, const struct sl_apienv *env,
     } else if (item->call->work == SL_APIWORK_METRICS) {
         reply.type = SL_SERVEMETRICS_TYPE;
         sl_servestate_write_metrics(state, &out);
+    } else if (item->call->work == SL_APIWORK_EXPERTS) {
+        sl_servestate_write_experts(state, &out);
     } else {
         r = sl_api_answer(item->call, env, &now, text, &out, &reply, &error);
     }

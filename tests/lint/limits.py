@@ -111,7 +111,7 @@ def check_meson(root, paths):
 def main(root):
     faults = []
     sources = source.files(root, '.c', '.h')
-    texts = sources + source.files(root, '.py', '.sh', '.md', 'meson.build')
+    texts = sources + source.files(root, '.py', '.sh', '.md', '.js', '.css', '.html', 'meson.build')
     for path in texts:
         text = source.read(root, path)
         n_lines = text.count('\n')
