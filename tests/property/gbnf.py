@@ -116,6 +116,11 @@ class Grammar:
 
     def cost(self, node):
         """The least depth of rules that a text needs."""
+        if id(node) not in self.known:
+            self.known[id(node)] = self.look_up_cost(node)
+        return self.known[id(node)]
+
+    def look_up_cost(self, node):
         kind = node[0]
         if kind == 'rule':
             return self.costs[node[1]]
@@ -132,6 +137,7 @@ class Grammar:
         changed = True
         while changed:
             changed = False
+            self.known = {}
             for name, node in self.rules.items():
                 cost = self.cost(node) + 1
                 if cost < self.costs[name]:
@@ -140,27 +146,29 @@ class Grammar:
 
     def draw(self, rng, budget=12):
         self.steps = 0
-        return ''.join(self.draw_node(self.rules['root'], rng, budget))
+        pieces = []
+        self.draw_node(self.rules['root'], rng, budget, pieces)
+        return ''.join(pieces)
 
-    def draw_node(self, node, rng, budget):
+    def draw_node(self, node, rng, budget, pieces):
         kind = node[0]
         self.steps += 1
         if kind == 'lit':
-            yield node[1]
+            pieces.append(node[1])
         elif kind == 'set':
-            yield draw_character(node, rng)
+            pieces.append(draw_character(node, rng))
         elif kind == 'rule':
-            yield from self.draw_node(self.rules[node[1]], rng, budget - 1)
+            self.draw_node(self.rules[node[1]], rng, budget - 1, pieces)
         elif kind == 'seq':
             for item in node[1]:
-                yield from self.draw_node(item, rng, budget)
+                self.draw_node(item, rng, budget, pieces)
         elif kind == 'alt':
             costs = [self.cost(n) for n in node[1]]
             tight = self.steps > 400 or budget < 0
             fits = [n for n, c in zip(node[1], costs)
                     if c < INFINITE and (c <= budget if not tight else c == min(costs))]
-            yield from self.draw_node(
-                rng.choice(fits or [node[1][costs.index(min(costs))]]), rng, budget)
+            self.draw_node(rng.choice(fits or [node[1][costs.index(min(costs))]]), rng, budget,
+                           pieces)
         else:
             _, child, least, most = node
             count = least
@@ -170,7 +178,7 @@ class Grammar:
                 if most is not None and rng.random() < 0.1 and most - least < 40:
                     count = most
             for _ in range(count):
-                yield from self.draw_node(child, rng, budget)
+                self.draw_node(child, rng, budget, pieces)
 
     def matches(self, text):
         self.text = text
