@@ -5,9 +5,9 @@
 
 In every round each row takes its turn, in slices of some steps with the read loop before
 each: so many sequences, which have just begun, are fed one random id each per step; and one
-sequence behind so many ids goes on. Tokens that choose the same expert read it once, so a step reads the union of
-what its tokens chose: the table has it, and the time that its bytes take at the loop's speed
-is what memory allows.
+sequence behind so many ids goes on. Tokens that choose the same expert read it once, so a
+step reads the union of what its tokens chose: the table has it, and the time that its bytes
+take at the loop's speed is what memory allows.
 """
 import argparse
 import pathlib

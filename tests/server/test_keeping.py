@@ -112,7 +112,7 @@ def test_files_of_slots_that_are_refused(serve, tmp_path):
     server = serve('--slot-save-path', folder, '--ctx', 1024)
     refused(act(server, 0, 'save', 'a.bin'), 400, 'nothing to save')
     server.good('/completion', {**PROMPT, 'id_slot': 0})
-    for name in ('../a', '/etc/passwd', '.', '..', '.a', 'a/b', 'a\\b', 'a b', 'a\n', 'ä', 
+    for name in ('../a', '/etc/passwd', '.', '..', '.a', 'a/b', 'a\\b', 'a b', 'a\n', 'ä',
                  'a' * 256):
         for action in ('save', 'restore'):
             refused(act(server, 0, action, name), 400, 'filename')
