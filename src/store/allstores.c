@@ -59,13 +59,27 @@ static int list_hf(struct sl_store *store, const struct sl_allstores_env *env)
     return list(store, sl_hfcache_list, env->home, ".cache/huggingface/hub");
 }
 
+/* Whether it is known already that nothing below path's folders can be seen. */
+static bool is_closed(const struct sl_store *store, const char *path)
+{
+    for (size_t i = 0; i < store->n_places; i++) {
+        const struct sl_store_place *p = &store->places[i];
+        size_t len = strlen(p->path);
+
+        if (p->access == SL_STORE_DENIED && !strncmp(p->path, path, len) && path[len] == '/')
+            return true;
+    }
+    return false;
+}
+
 static int list_ollama(struct sl_store *store, const struct sl_allstores_env *env)
 {
     int r = is_set(env->ollama_models) ? list(store, sl_ollama_list, env->ollama_models, "")
                                        : list(store, sl_ollama_list, env->home, ".ollama/models");
 
     for (size_t i = 0; r == 0 && env->ollama_services && env->ollama_services[i]; i++)
-        r = list(store, sl_ollama_list, env->ollama_services[i], "");
+        if (!is_closed(store, env->ollama_services[i]))
+            r = list(store, sl_ollama_list, env->ollama_services[i], "");
     return r;
 }
 

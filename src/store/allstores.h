@@ -11,7 +11,8 @@ struct sl_allstores_env {
     const char *hf_home, *hf_hub_cache, *huggingface_hub_cache, *llama_cache;
     const char *ollama_models;
     const char *sluice_models;          /* folders, with ':' between them */
-    const char *const *ollama_services; /* folders of Ollama as a service; ends in NULL */
+    const char *const *ollama_services; /* folders of Ollama as a service, those
+                                         * around others first; ends in NULL */
 };
 
 /* List everything and finish the list. What cannot be read is said by its place; 0 or

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -59,6 +58,16 @@ static bool set_architecture(struct sl_store_model *m, const struct sl_gguf_kv *
     return true;
 }
 
+/* The type, as it is mostly written; the first that is known stays. */
+static void set_type(struct sl_store_model *m, const char *text, size_t len)
+{
+    if (m->type[0] || len >= sizeof(m->type))
+        return;
+    for (size_t i = 0; i < len; i++)
+        m->type[i] = (char)(text[i] >= 'a' && text[i] <= 'z' ? text[i] - 'a' + 'A' : text[i]);
+    m->type[len] = '\0';
+}
+
 static void set_file_type(struct sl_store_model *m, const struct sl_gguf_kv *kv)
 {
     const char *name = NULL;
@@ -67,7 +76,7 @@ static void set_file_type(struct sl_store_model *m, const struct sl_gguf_kv *kv)
     if (sl_gguf_kv_u64(kv, 0, &number))
         name = sl_filetype_name(number);
     if (name)
-        (void)snprintf(m->type, sizeof(m->type), "%s", name); /* they are short */
+        set_type(m, name, strlen(name));
 }
 
 /* What the file's name says, for headers that say nothing. */
@@ -82,9 +91,7 @@ static void set_type_by_name(struct sl_store_model *m)
         parsed.stem_len = strlen(name);
         type = sl_modelfile_find_type(name, parsed.stem_len);
     }
-    if (!m->type[0] && parsed.stem_len - type < sizeof(m->type))
-        for (size_t i = type; i < parsed.stem_len; i++)
-            m->type[i - type] = (char)(name[i] >= 'a' && name[i] <= 'z' ? name[i] - 32 : name[i]);
+    set_type(m, name + type, parsed.stem_len - type);
 }
 
 /* The type that most bytes of weights have. */
@@ -101,8 +108,8 @@ static void set_type_by_tensors(struct sl_store_model *m, const struct sl_gguf *
         if (t->dtype < SL_DTYPE_LIMIT && bytes[t->dtype] > bytes[most])
             most = t->dtype;
     }
-    if (!m->type[0] && bytes[most])
-        (void)snprintf(m->type, sizeof(m->type), "%s", sl_dtype_name(most));
+    if (bytes[most])
+        set_type(m, sl_dtype_name(most), strlen(sl_dtype_name(most)));
 }
 
 /* The text of a failure without the path that it begins with. */
@@ -144,8 +151,7 @@ static void check_gguf(struct sl_store_model *m)
         set_failure(m, r, &diag);
         return;
     }
-    if (!m->type[0])
-        set_file_type(m, sl_gguf_kv_find(gguf, "general.file_type"));
+    set_file_type(m, sl_gguf_kv_find(gguf, "general.file_type"));
     set_type_by_tensors(m, gguf);
     sl_gguf_close(gguf);
 }
@@ -182,11 +188,10 @@ static int read_header(struct sl_store_model *m, struct sl_diag *diag)
     return r;
 }
 
-static int peek(struct sl_store_model *m, const uint8_t *head, uint64_t n, uint64_t file_bytes,
-                struct sl_diag *diag)
+static int peek(struct sl_store_model *m, const uint8_t *head, uint64_t n, struct sl_diag *diag)
 {
     struct sl_ggufpart part = {0};
-    int r = sl_ggufpart_peek(&part, head, n, file_bytes, sl_mapping_path_tail(m->path), diag);
+    int r = sl_ggufpart_peek(&part, head, n, m->bytes, sl_mapping_path_tail(m->path), diag);
     bool is_told = r == 0 && set_architecture(m, find_kv(&part, "general.architecture"));
 
     if (r == 0)
@@ -197,24 +202,19 @@ static int peek(struct sl_store_model *m, const uint8_t *head, uint64_t n, uint6
     return read_header(m, diag);
 }
 
-/* The first bytes of a regular file, without waiting for what is none. */
-static int read_head(const char *path, uint8_t *head, size_t *ret_n, uint64_t *ret_file_bytes)
+/* The first bytes of a file, without waiting for what has become a pipe since. */
+static int read_head(const char *path, uint8_t *head, size_t *ret_n)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    struct stat st = {0};
     ssize_t n;
-    int r = 0;
+    int r;
 
     if (fd < 0)
         return -errno;
-    n = fstat(fd, &st) == 0 ? pread(fd, head, PEEK_BYTES, 0) : -1;
-    if (n < 0)
-        r = -errno;
-    else if (!S_ISREG(st.st_mode))
-        r = -ENOTSUP;
+    n = pread(fd, head, PEEK_BYTES, 0);
+    r = n < 0 ? -errno : 0;
     close(fd);
     *ret_n = n < 0 ? 0 : (size_t)n;
-    *ret_file_bytes = (uint64_t)st.st_size;
     return r;
 }
 
@@ -222,8 +222,7 @@ void sl_inspect_model(struct sl_store_model *m)
 {
     uint8_t head[PEEK_BYTES];
     struct sl_diag diag = {""};
-    uint64_t file_bytes;
-    size_t n;
+    size_t n = 0;
     int r;
 
     if (m->is_inspected || !m->path)
@@ -231,7 +230,7 @@ void sl_inspect_model(struct sl_store_model *m)
     m->is_inspected = true;
     if (m->state != SL_STORE_OK)
         return;
-    r = read_head(m->path, head, &n, &file_bytes);
+    r = read_head(m->path, head, &n);
     if (r < 0) {
         sl_store_set_state(m, SL_STORE_UNREADABLE, "%s", strerror(-r));
     } else if (n == 0) {
@@ -239,7 +238,7 @@ void sl_inspect_model(struct sl_store_model *m)
     } else if (memcmp(head, "GGUF", n < 4 ? n : 4) != 0 && sl_pack_detect(m->path)) {
         check_pack(m);
     } else {
-        r = peek(m, head, n, file_bytes, &diag);
+        r = peek(m, head, n, &diag);
         if (r < 0)
             set_failure(m, r, &diag);
         else if (m->is_lfm2)
