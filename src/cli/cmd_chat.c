@@ -352,7 +352,7 @@ static int loop(struct chat *chat)
     int r;
 
     if (chat->typed.is_terminal)
-        printf("%s. /help lists what can be typed.\n", chat->args->model.path);
+        printf("%s. /help lists what can be typed.\n", chat->args->model.name);
     while (!chat->ends) {
         sl_interrupt_clear();
         r = sl_typed_read(&chat->typed, &text);

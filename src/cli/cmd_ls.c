@@ -1,6 +1,7 @@
 /*
  * sluice ls: the models on this machine, in whatever program's folder they lie, with the
- * names that MODEL takes. Names are other people's: they are escaped for the terminal.
+ * names that MODEL takes, and how each would run in the memory that is free now. Names are
+ * other people's: they are escaped for the terminal.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/escape.h"
 #include "cli/options.h"
+#include "cli/planshape.h"
 #include "cli/report.h"
 #include "cli/storeenv.h"
 #include "cli/units.h"
@@ -49,7 +51,27 @@ static const struct argp argp = {
            "Looked into are the cache of Hugging Face's tools and llama.cpp (HF_HUB_CACHE, "
            "HF_HOME, LLAMA_CACHE), the stores of Ollama (OLLAMA_MODELS, and its service's) and "
            "LM Studio, and the folders in SLUICE_MODELS, with a colon between two "
-           "(~/.local/share/sluice/models). Nothing is written there.",
+           "(~/.local/share/sluice/models). Nothing is written there. HERE says whether a model "
+           "would be resident in the memory that is free now, or stream its experts.",
+};
+
+enum here { /* how a model would run on this machine, without --ram */
+    HERE_UNKNOWN = 0,
+    HERE_RESIDENT,
+    HERE_STREAMS,
+    HERE_TOO_BIG,
+};
+
+static const char *const here_keys[] = {
+    [HERE_UNKNOWN] = NULL,
+    [HERE_RESIDENT] = "resident",
+    [HERE_STREAMS] = "streams",
+    [HERE_TOO_BIG] = "too big",
+};
+
+struct ls {
+    struct sl_store store;
+    enum here *here; /* of each model */
 };
 
 enum section {
@@ -64,6 +86,48 @@ static enum section section_of(const struct sl_store_model *m)
     if (m->state != SL_STORE_OK)
         return SECTION_BAD;
     return m->is_lfm2 ? SECTION_OURS : SECTION_OTHERS;
+}
+
+static enum here plan_model(const struct sl_store_model *m, const struct sl_plan_in *machine)
+{
+    enum here here = HERE_UNKNOWN;
+    struct sl_planshape shape = {0};
+    struct sl_plan plan;
+    int r = sl_planshape_open(&shape, m->path, NULL);
+
+    if (r == 0) {
+        shape.in.n_workers = machine->n_workers;
+        shape.in.n_nodes = machine->n_nodes;
+        shape.in.session.n_seq_max = 1; /* as run and chat have it */
+        r = sl_plan_make(&plan, &shape.in, NULL);
+        if (r == 0)
+            here = plan.is_streaming ? HERE_STREAMS : HERE_RESIDENT;
+        else if (r == -ENOMEM)
+            here = HERE_TOO_BIG;
+    }
+    sl_planshape_done(&shape);
+    return here;
+}
+
+/* Plan those that can be run; without knowledge of the machine nothing is said. */
+static int plan_models(struct ls *ls)
+{
+    const struct sluice_model_opts opts = {0};
+    struct sl_plan_in machine = {0};
+
+    ls->here = calloc(ls->store.n_models + 1, sizeof(*ls->here));
+    if (!ls->here)
+        return sl_report_error("not enough memory for the list of models");
+    for (size_t i = 0; i < ls->store.n_models; i++) {
+        const struct sl_store_model *m = &ls->store.models[i];
+
+        if (!sl_inspect_is_usable(m))
+            continue;
+        if (!machine.n_workers && sl_planshape_count_threads(&machine, &opts, NULL) < 0)
+            return 0;
+        ls->here[i] = plan_model(m, &machine);
+    }
+    return 0;
 }
 
 /* The folder of a file that no program keeps, else the program. */
@@ -87,7 +151,8 @@ static void pad(struct sl_strbuf *line, int columns, int width)
     sl_strbuf_add_fmt(line, "%*s", (columns < width ? width - columns : 0) + 2, "");
 }
 
-static void add_line(struct sl_strbuf *out, const struct sl_store_model *m, int width)
+static void add_line(struct sl_strbuf *out, const struct sl_store_model *m, enum here here,
+                     int width)
 {
     char size[SL_UNITS_BYTES];
     struct sl_strbuf name = {0};
@@ -100,6 +165,8 @@ static void add_line(struct sl_strbuf *out, const struct sl_store_model *m, int 
     sl_escape_add(&name, m->type[0] ? m->type : "-");
     sl_strbuf_add_fmt(out, "%-8s  ", name.ptr ? name.ptr : "");
     sl_strbuf_done(&name);
+    if (section_of(m) == SECTION_OURS)
+        sl_strbuf_add_fmt(out, "%-8s  ", here_keys[here] ? here_keys[here] : "-");
     add_where(out, m);
     if (m->state == SL_STORE_OK && !m->is_lfm2) {
         sl_strbuf_add_str(out, "  ");
@@ -129,12 +196,13 @@ static int name_width(const struct sl_store *store)
     return width;
 }
 
-static void add_models(struct sl_strbuf *out, const struct sl_store *store)
+static void add_models(struct sl_strbuf *out, const struct ls *ls)
 {
     static const char *const titles[N_SECTIONS] = {
         [SECTION_OTHERS] = "Not LFM2, which Sluice cannot run",
         [SECTION_BAD] = "Cannot be used",
     };
+    const struct sl_store *store = &ls->store;
     int width = name_width(store);
 
     for (int section = 0; section < N_SECTIONS; section++) {
@@ -146,10 +214,10 @@ static void add_models(struct sl_strbuf *out, const struct sl_store *store)
             if (is_first && titles[section])
                 sl_strbuf_add_fmt(out, "%s%s:\n", out->len ? "\n" : "", titles[section]);
             else if (is_first)
-                sl_strbuf_add_fmt(out, "%-*s  %9s  %-8s  %s\n", width, "MODEL", "SIZE", "TYPE",
-                                  "WHERE");
+                sl_strbuf_add_fmt(out, "%-*s  %9s  %-8s  %-8s  %s\n", width, "MODEL", "SIZE",
+                                  "TYPE", "HERE", "WHERE");
             is_first = false;
-            add_line(out, &store->models[i], width);
+            add_line(out, &store->models[i], ls->here[i], width);
         }
     }
 }
@@ -177,16 +245,16 @@ static void add_places(struct sl_strbuf *out, const struct sl_store *store)
     }
 }
 
-static int print_table(const struct sl_store *store)
+static int print_table(const struct ls *ls)
 {
     struct sl_strbuf out = {0};
     int r;
 
-    if (!store->n_models)
+    if (!ls->store.n_models)
         sl_strbuf_add_str(&out, "No models were found; SLUICE_MODELS names folders with some.\n");
     else
-        add_models(&out, store);
-    add_places(&out, store);
+        add_models(&out, ls);
+    add_places(&out, &ls->store);
     if (out.error)
         (void)sl_report_error("not enough memory for the list of models");
     r = out.error ? out.error : sl_report_write(out.ptr, out.len);
@@ -203,7 +271,7 @@ static void write_text(struct sl_jsonwriter *w, const char *key, const char *tex
         sl_jsonwriter_null(w);
 }
 
-static void write_model(struct sl_jsonwriter *w, const struct sl_store_model *m)
+static void write_model(struct sl_jsonwriter *w, const struct sl_store_model *m, enum here here)
 {
     sl_jsonwriter_begin_object(w);
     sl_jsonwriter_member_string(w, "name", m->name);
@@ -219,23 +287,25 @@ static void write_model(struct sl_jsonwriter *w, const struct sl_store_model *m)
     sl_jsonwriter_member_bool(w, "supported", m->is_lfm2);
     write_text(w, "architecture", m->architecture);
     write_text(w, "quantization", m->type);
+    write_text(w, "memory", here_keys[here]);
     write_text(w, "sha256", m->digest);
     sl_jsonwriter_end_object(w);
 }
 
-static int print_json(const struct sl_store *store)
+static int print_json(const struct ls *ls)
 {
     static const char *const access[] = {
         [SL_STORE_THERE] = "ok",
         [SL_STORE_ABSENT] = "absent",
         [SL_STORE_DENIED] = "unreadable",
     };
+    const struct sl_store *store = &ls->store;
     struct sl_jsonwriter w;
 
     sl_report_begin_json(&w);
     sl_jsonwriter_member_array(&w, "models");
     for (size_t i = 0; i < store->n_models; i++)
-        write_model(&w, &store->models[i]);
+        write_model(&w, &store->models[i], ls->here[i]);
     sl_jsonwriter_end_array(&w);
     sl_jsonwriter_member_array(&w, "places");
     for (size_t i = 0; i < store->n_places; i++) {
@@ -255,16 +325,19 @@ static int print_json(const struct sl_store *store)
 int sl_cmd_ls(int argc, char **argv)
 {
     struct ls_args args = {0};
-    struct sl_store store = {0};
+    struct ls ls = {0};
     int r;
 
     argp_parse(&argp, argc, argv, 0, NULL, &args);
     (void)sl_mapping_install_sigbus(); /* without it, a file cut meanwhile ends the program */
-    r = sl_storeenv_list(&store);
+    r = sl_storeenv_list(&ls.store);
     if (r == 0) {
-        sl_inspect_all(&store);
-        r = sl_report_code(args.json ? print_json(&store) : print_table(&store));
+        sl_inspect_all(&ls.store);
+        r = plan_models(&ls);
     }
-    sl_store_done(&store);
+    if (r == 0)
+        r = sl_report_code(args.json ? print_json(&ls) : print_table(&ls));
+    free(ls.here);
+    sl_store_done(&ls.store);
     return r;
 }

@@ -9,19 +9,15 @@
 #include <string.h>
 
 #include "base/jsonwriter.h"
-#include "base/memory.h"
 #include "cli/command.h"
 #include "cli/forecast.h"
 #include "cli/machine.h"
 #include "cli/options.h"
+#include "cli/planshape.h"
 #include "cli/report.h"
 #include "cli/units.h"
 #include "cli/workeropts.h"
 #include "experts/evict.h"
-#include "experts/nodeplan.h"
-#include "experts/placement.h"
-#include "loader/gguf.h"
-#include "loader/pack.h"
 #include "model/profile.h"
 
 #define MIB ((uint64_t)1 << 20)
@@ -49,11 +45,7 @@ struct plan_args {
 
 struct plan_cmd {
     struct plan_args *args;
-    struct sl_pack *pack; /* NULL: a GGUF file */
-    struct sl_gguf *gguf; /* owned, or the pack's */
-    struct sl_hparams hp;
-    struct sl_weights weights;
-    struct sl_plan_in in;
+    struct sl_planshape shape;
     struct sl_forecast_in forecast;
     struct sl_machine machine;
     struct sl_diag disk_diag; /* why the disk was not measured, or "" */
@@ -65,8 +57,6 @@ struct plan_cmd {
     uint64_t profile_tokens;
     uint64_t free_bytes;      /* from here on streaming costs nothing */
     uint64_t kv_step_bytes;   /* of CTX_STEP more positions */
-    bool is_head_only;        /* the file ends before its tensors do */
-    uint64_t stored_bytes;    /* of all experts in a pack; 0: as in memory */
 };
 
 /* Sizes and the words auto and min, separated by commas. */
@@ -149,126 +139,15 @@ static const struct argp argp = {
     .children = children,
 };
 
-/* Threads, and the nodes they are on: as the engine has them. */
-static int count_threads(const struct sluice_model_opts *opts, struct sl_plan_in *in,
-                         struct sl_diag *diag)
-{
-    struct sl_placement placement = {0};
-    struct sl_nodeplan nodes = {0};
-    struct sl_topology *topo;
-    int r = sl_topology_open(&topo, diag);
-
-    if (r < 0)
-        return r;
-    if (opts->cpus)
-        r = sl_placement_exact(&placement, topo, opts->cpus, opts->n_threads, diag);
-    else
-        r = sl_placement_plan(&placement, topo, opts->n_threads, diag);
-    if (opts->numa == SLUICE_NUMA_OFF)
-        topo->memory = (struct sl_topology_nodes){.n = 0};
-    if (r == 0)
-        r = sl_nodeplan_make(&nodes, topo, &placement, &topo->memory);
-    in->n_workers = placement.n_threads;
-    in->n_nodes = nodes.n;
-    sl_nodeplan_done(&nodes);
-    sl_placement_done(&placement);
-    sl_topology_close(topo);
-    return r;
-}
-
-/* Bytes beside the tensors, of all parts of a GGUF file that may be cut: as the engine
- * finds them in whole ones. */
-static uint64_t metadata_bytes(const struct sl_gguf *gguf)
-{
-    uint64_t total = 0;
-
-    for (uint32_t split = 0; split < sl_gguf_n_splits(gguf); split++) {
-        uint64_t end = 0, tensors = 0;
-
-        for (uint32_t i = 0; i < sl_gguf_n_tensors(gguf); i++) {
-            const struct sl_gguf_tensor *t = sl_gguf_tensor_at(gguf, i);
-
-            if (t->split != split)
-                continue;
-            tensors += t->bytes;
-            if (t->file_off + t->bytes > end)
-                end = t->file_off + t->bytes;
-        }
-        total += end > tensors ? end - tensors : 0; /* they may overlap in a bad file */
-    }
-    return total;
-}
-
-static bool is_cut(const struct sl_gguf *gguf)
-{
-    for (uint32_t i = 0; i < sl_gguf_n_tensors(gguf); i++) {
-        const struct sl_gguf_tensor *t = sl_gguf_tensor_at(gguf, i);
-
-        if (t->file_off + t->bytes > sl_mapping_bytes(sl_gguf_mapping(gguf, t->split)))
-            return true;
-    }
-    return false;
-}
-
-/* What experts take in the file, and whether all of them are there. */
-static uint64_t stored_bytes(const struct sl_pack *pack, bool *ret_is_cut)
-{
-    uint64_t file_bytes = sl_mapping_bytes(sl_pack_mapping(pack));
-    uint64_t total = 0;
-
-    for (uint32_t i = 0; i < sl_pack_n_layers(pack); i++) {
-        const struct sl_pack_layer *l = sl_pack_layer_at(pack, i);
-
-        for (uint32_t j = 0; j < l->n_experts * SL_PACK_PARTS; j++) {
-            total += l->parts[j].bytes;
-            *ret_is_cut |= l->parts[j].off + l->parts[j].bytes > file_bytes;
-        }
-    }
-    return total;
-}
-
-static int open_file(struct plan_cmd *cmd, struct sl_diag *diag)
-{
-    const char *path = cmd->args->model.path;
-    int r;
-
-    if (!sl_pack_detect(path)) {
-        r = sl_gguf_open(&cmd->gguf, path, SL_GGUF_HEADLESS, diag);
-        if (r < 0)
-            return r;
-        cmd->is_head_only = is_cut(cmd->gguf);
-        cmd->in.metadata_bytes = metadata_bytes(cmd->gguf);
-        return 0;
-    }
-    r = sl_pack_open(&cmd->pack, path, SL_PACK_HEADLESS, diag);
-    if (r < 0)
-        return r;
-    cmd->gguf = sl_pack_gguf(cmd->pack);
-    cmd->in.metadata_bytes = sl_pack_meta_bytes(cmd->pack);
-    cmd->stored_bytes = stored_bytes(cmd->pack, &cmd->is_head_only);
-    return 0;
-}
-
 static int read_shape(struct plan_cmd *cmd, struct sl_diag *diag)
 {
-    int r = open_file(cmd, diag);
+    int r = sl_planshape_open(&cmd->shape, cmd->args->model.path, diag);
 
     if (r < 0)
         return r;
-    r = sl_hparams_read(&cmd->hp, cmd->gguf, diag);
-    if (r == 0)
-        r = sl_weights_init(&cmd->weights, &cmd->hp, cmd->gguf, diag);
-    if (r < 0)
-        return sl_diag_prefix(diag, r, "%s", cmd->args->model.path);
-    cmd->in.hp = &cmd->hp;
-    cmd->in.weights = &cmd->weights;
-    cmd->in.available_bytes = sl_memory_available("");
-    cmd->in.session = cmd->args->session.opts;
-    cmd->in.session.n_seq_max = 1; /* as run and chat have it */
-    for (uint32_t i = 0; i < sl_gguf_n_tensors(cmd->gguf); i++)
-        cmd->in.weight_bytes += sl_gguf_tensor_at(cmd->gguf, i)->bytes;
-    cmd->in.is_pack = cmd->pack != NULL;
-    return count_threads(&cmd->args->model.opts, &cmd->in, diag);
+    cmd->shape.in.session = cmd->args->session.opts;
+    cmd->shape.in.session.n_seq_max = 1; /* as run and chat have it */
+    return sl_planshape_count_threads(&cmd->shape.in, &cmd->args->model.opts, diag);
 }
 
 static int measure(struct plan_cmd *cmd, struct sl_diag *diag)
@@ -278,14 +157,14 @@ static int measure(struct plan_cmd *cmd, struct sl_diag *diag)
 
     if (args->disk > 0.0 && args->memory > 0.0 && args->mode == SL_MACHINE_KEPT)
         args->mode = SL_MACHINE_NEVER;
-    r = sl_machine_get(&cmd->machine, args->model.path, cmd->in.n_workers, args->mode,
+    r = sl_machine_get(&cmd->machine, args->model.path, cmd->shape.in.n_workers, args->mode,
                        &cmd->disk_diag);
     if (r < 0)
         return sl_diag_set(diag, r, "%s", cmd->disk_diag.text);
     cmd->forecast = (struct sl_forecast_in){
-        .plan = &cmd->in,
+        .plan = &cmd->shape.in,
         .memory_bytes_per_s = args->memory > 0.0 ? args->memory : cmd->machine.memory_bytes_per_s,
-        .stored_bytes = cmd->stored_bytes,
+        .stored_bytes = cmd->shape.stored_bytes,
         .disk_bytes_per_s = args->disk > 0.0 ? args->disk : cmd->machine.disk_bytes_per_s,
     };
     return 0;
@@ -301,10 +180,10 @@ static int compare_downwards(const void *a, const void *b)
 /* What earlier runs used: sums of the experts' shares, the likeliest first. */
 static void sum_shares(struct plan_cmd *cmd, const struct sl_evict *evict)
 {
-    uint32_t n_experts = cmd->hp.n_experts, n = 0;
+    uint32_t n_experts = cmd->shape.hp.n_experts, n = 0;
     double sum = 0.0;
 
-    for (uint32_t i = cmd->hp.n_dense; i < cmd->hp.n_layers; i++)
+    for (uint32_t i = cmd->shape.hp.n_dense; i < cmd->shape.hp.n_layers; i++)
         for (uint32_t e = 0; e < n_experts; e++)
             cmd->hits[++n] = (double)sl_evict_seeded(evict, i, e);
     qsort(cmd->hits + 1, n, sizeof(*cmd->hits), compare_downwards);
@@ -323,7 +202,7 @@ static void sum_shares(struct plan_cmd *cmd, const struct sl_evict *evict)
 /* Without a profile, or memory for it, experts are taken to be equally likely. */
 static void load_profile(struct plan_cmd *cmd)
 {
-    const struct sl_hparams *hp = &cmd->hp;
+    const struct sl_hparams *hp = &cmd->shape.hp;
     char *path = sl_options_profile_path(cmd->args->model.path);
     struct sl_evict *evict = NULL;
     size_t n = (size_t)(hp->n_layers - hp->n_dense) * hp->n_experts;
@@ -345,7 +224,7 @@ static void load_profile(struct plan_cmd *cmd)
 /* What does not depend on a budget. */
 static int find_bounds(struct plan_cmd *cmd, struct sl_diag *diag)
 {
-    struct sl_plan_in in = cmd->in;
+    struct sl_plan_in in = cmd->shape.in;
     struct sl_plan longer;
     uint64_t kv;
     int r;
@@ -353,7 +232,7 @@ static int find_bounds(struct plan_cmd *cmd, struct sl_diag *diag)
     cmd->here_error = sl_forecast_make(&cmd->here, &cmd->forecast, 0, SLUICE_RESIDENCY_AUTO,
                                        &cmd->here_diag);
     /* what the model needs is not a question of what this machine has */
-    cmd->in.available_bytes = in.available_bytes = UINT64_MAX;
+    cmd->shape.in.available_bytes = in.available_bytes = UINT64_MAX;
     in.ram_bytes = SLUICE_RAM_MIN;
     r = sl_plan_make(&cmd->bounds, &in, diag);
     if (r < 0)
@@ -375,13 +254,13 @@ static int find_bounds(struct plan_cmd *cmd, struct sl_diag *diag)
 
 static void print_head(const struct plan_cmd *cmd)
 {
-    const struct sl_hparams *hp = &cmd->hp;
+    const struct sl_hparams *hp = &cmd->shape.hp;
     const struct sl_plan *b = &cmd->bounds;
     char a[SL_UNITS_BYTES], c[SL_UNITS_BYTES];
 
     printf("model      %s%s\n", cmd->args->model.path,
-           cmd->is_head_only ? " (its head alone is here)" : "");
-    printf("weights    %s", sl_units_size(a, cmd->in.weight_bytes));
+           cmd->shape.is_head_only ? " (its head alone is here)" : "");
+    printf("weights    %s", sl_units_size(a, cmd->shape.in.weight_bytes));
     if (b->expert_bytes)
         printf(": %s of experts (%" PRIu32 " in each of %" PRIu32 " layers, %" PRIu32
                " used), %s for every token",
@@ -394,7 +273,7 @@ static void print_head(const struct plan_cmd *cmd)
     printf("\nmemory     ");
     if (cmd->forecast.memory_bytes_per_s > 0.0)
         printf("%.1f GB/s with %" PRIu32 " threads", cmd->forecast.memory_bytes_per_s * 1e-9,
-               cmd->in.n_workers);
+               cmd->shape.in.n_workers);
     else
         printf("speed not measured");
     printf("%s\ndisk       ", cmd->args->memory > 0.0 ? " (given)" : "");
@@ -412,7 +291,7 @@ static void print_row(const struct plan_cmd *cmd, uint64_t budget, const struct 
 {
     const struct sl_plan *p = &f->plan;
     uint64_t weight_bytes = p->copy_bytes +
-                            (p->is_streaming ? p->shared_bytes : cmd->in.weight_bytes);
+                            (p->is_streaming ? p->shared_bytes : cmd->shape.in.weight_bytes);
     char a[SL_UNITS_BYTES], b[SL_UNITS_BYTES], c[SL_UNITS_BYTES];
 
     printf("%8s  %-9s ", budget ? sl_units_ram(a, p->ram_bytes) : "auto",
@@ -473,9 +352,9 @@ static void print_tail(const struct plan_cmd *cmd)
                sl_units_ram(a, cmd->here.plan.ram_bytes / MIB * MIB));
     else
         printf("Here, without --ram: resident.\n");
-    if (cmd->in.n_nodes > 1)
+    if (cmd->shape.in.n_nodes > 1)
         printf("Weights: where more memory is left over, with a copy of those for every token on "
-               "each of\n%" PRIu32 " NUMA nodes.\n", cmd->in.n_nodes);
+               "each of\n%" PRIu32 " NUMA nodes.\n", cmd->shape.in.n_nodes);
     if (b->min_bytes && cmd->profile_tokens)
         printf("Hits: experts are needed as often as in the last %" PRIu64 " tokens or so of "
                "earlier runs, the\nlikeliest are in memory.\n", cmd->profile_tokens);
@@ -516,7 +395,7 @@ static void write_machine(struct sl_jsonwriter *w, const struct plan_cmd *cmd)
     const struct sl_machine *m = &cmd->machine;
 
     sl_jsonwriter_member_object(w, "machine");
-    sl_jsonwriter_member_u64(w, "threads", cmd->in.n_workers);
+    sl_jsonwriter_member_u64(w, "threads", cmd->shape.in.n_workers);
     sl_jsonwriter_member_known(w, "memory_bytes_per_s", cmd->forecast.memory_bytes_per_s);
     sl_jsonwriter_member_known(w, "disk_bytes_per_s", cmd->forecast.disk_bytes_per_s);
     sl_jsonwriter_member_u64(w, "disk_read_bytes", m->disk_read_bytes);
@@ -535,11 +414,11 @@ static int write_json(const struct plan_cmd *cmd, const uint64_t *budgets, uint3
 
     sl_report_begin_json(&w);
     sl_jsonwriter_member_string(&w, "path", cmd->args->model.path);
-    sl_jsonwriter_member_bool(&w, "head_only", cmd->is_head_only);
-    sl_jsonwriter_member_u64(&w, "weight_bytes", cmd->in.weight_bytes);
+    sl_jsonwriter_member_bool(&w, "head_only", cmd->shape.is_head_only);
+    sl_jsonwriter_member_u64(&w, "weight_bytes", cmd->shape.in.weight_bytes);
     sl_jsonwriter_member_u64(&w, "expert_bytes", b->expert_bytes);
     sl_jsonwriter_member_u64(&w, "shared_bytes", b->shared_bytes);
-    sl_jsonwriter_member_u64(&w, "token_bytes", cmd->weights.token_bytes);
+    sl_jsonwriter_member_u64(&w, "token_bytes", cmd->shape.weights.token_bytes);
     sl_jsonwriter_member_u64(&w, "slot_bytes_max", b->slot_bytes_max);
     sl_jsonwriter_member_u64(&w, "min_bytes", b->min_bytes);
     sl_jsonwriter_member_u64(&w, "resident_bytes", b->resident_bytes);
@@ -624,11 +503,7 @@ int sl_cmd_plan(int argc, char **argv)
     if (code == 0)
         code = run(cmd);
     free(cmd->hits);
-    sl_weights_done(&cmd->weights);
-    if (cmd->pack)
-        sl_pack_close(cmd->pack);
-    else
-        sl_gguf_close(cmd->gguf);
+    sl_planshape_done(&cmd->shape);
     free(cmd);
     return code;
 }

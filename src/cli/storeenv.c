@@ -10,9 +10,9 @@
 /* Homes of Ollama's own user: its installer's, and those of distributions' packages. */
 static const char *const ollama_services[] = {
     "/usr/share/ollama/.ollama/models",
-    "/var/lib/ollama/.ollama/models",
-    "/var/lib/ollama/models",
     "/var/lib/ollama",
+    "/var/lib/ollama/models",
+    "/var/lib/ollama/.ollama/models",
     NULL,
 };
 

@@ -11,6 +11,8 @@ import pytest
 from clitool import DEMO, SLUICE, good, refused, sluice
 from storeworld import COMMIT, OLDER, World, digest, gguf, manifest, put
 
+import header_24b  # found by storeworld
+
 REPO = 'LiquidAI/LFM2-24B-A2B-GGUF'
 Q4 = 'LFM2-24B-A2B-Q4_K_M.gguf'
 Q8 = 'LFM2-24B-A2B-Q8_0.gguf'
@@ -507,12 +509,29 @@ def test_all_commands_take_names(demo, tmp_path):
                            '-o', 'json', env=demo.env))
     assert [r['model_filename'] for r in rows] == [info['path'], DEMO]
     demo.env['SLUICE_MODELS'] = str(tmp_path)
-    assert demo.ls()['demo.slpack']['supported']
+    found = demo.ls()
+    assert found['demo.slpack']['supported'] and found['demo.slpack']['quantization'] == 'Q4_K_M'
     for args in (['run', 'none', 'hi'], ['bench', 'none'], ['pack', 'none', 'x'],
                  ['eval', 'none', '--tokens', '-'], ['serve', 'none']):
         done = sluice(*args, env=demo.env)
         assert done.returncode == 1 and b'no model is called none' in done.stderr, done
     refused(2, 'exclude', 'run', 'none', 'hi', '-f', 'x', env=demo.env)
+
+
+def test_how_they_would_run(demo, tmp_path):
+    """As sluice plan says: the demo model fits anywhere, a 100 GB one streams or is too big."""
+    header_24b.write(tmp_path / 'x-Q4_K_M.gguf')
+    with open(tmp_path / 'x-Q4_K_M.gguf', 'r+b') as file:
+        file.truncate(15 << 30)  # a hole: as large as the model, for its header alone
+    env = dict(demo.env, SLUICE_MODELS=str(tmp_path))
+    found = {m['name']: m for m in json.loads(good('ls', '--json', env=env))['models']}
+    assert found['demo:q4']['memory'] == 'resident'
+    big = json.loads(good('plan', tmp_path / 'x-Q4_K_M.gguf', '--json', '--no-measure', env=env))
+    want = 'too big' if 'error' in big['here'] else {'streaming': 'streams'}.get(
+        big['here']['experts'], big['here']['experts'])
+    assert found['x-Q4_K_M.gguf']['memory'] == want
+    assert found['x-Q4_K_M.gguf']['bytes'] == 15 << 30
+    assert want in good('ls', env=env)
 
 
 # speed
