@@ -15,10 +15,17 @@ static void set_one(struct sl_kernels_matmul *mm, sl_matmul_fn one)
     mm->one_isa = "avx512";
 }
 
+static void set_many(struct sl_kernels_matmul *mm, sl_matmul_fn many)
+{
+    mm->many = many;
+    mm->many_isa = "avx512";
+}
+
 void sl_kernels_fill_quant_avx512(struct sl_kernels *k)
 {
-    k->matmul[SL_DTYPE_Q4_0] = entry(sl_matmul_one_q4_0_avx512, sl_matmul_many_q4_0_avx512);
-    k->matmul[SL_DTYPE_Q8_0] = entry(sl_matmul_one_q8_0_avx512, sl_matmul_many_q8_0_avx512);
+    /* `one` stays that of AVX2. */
+    set_many(&k->matmul[SL_DTYPE_Q4_0], sl_matmul_many_q4_0_avx512);
+    set_many(&k->matmul[SL_DTYPE_Q8_0], sl_matmul_many_q8_0_avx512);
 
     k->matmul[SL_DTYPE_Q4_K] = entry(sl_matmul_one_q4_k_avx512, sl_matmul_many_q4_k_avx512);
     k->matmul[SL_DTYPE_Q5_K] = entry(sl_matmul_one_q5_k_avx512, sl_matmul_many_q5_k_avx512);
