@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <event2/bufferevent.h>
 #include <event2/listener.h>
@@ -124,10 +125,15 @@ static void on_accept_again(evutil_socket_t fd, short what, void *arg)
         enable_listeners(server, true);
 }
 
+/* Who comes from now on is refused by the system. A socket that was handed over may be another
+ * server's next: there they wait. */
 static void end_listeners(struct sl_http *server)
 {
-    for (uint32_t i = 0; i < server->n_listeners; i++)
+    for (uint32_t i = 0; i < server->n_listeners; i++) {
         evconnlistener_disable(server->listeners[i]);
+        if (!server->is_inherited[i]) /* of a socket that listens, or did */
+            (void)shutdown(evconnlistener_get_fd(server->listeners[i]), SHUT_RDWR);
+    }
     (void)event_del(server->accept_again); /* of an event that exists */
 }
 
@@ -325,6 +331,7 @@ int sl_http_listen(struct sl_http *server, const struct sl_listen *sockets, stru
             return sl_diag_set(diag, -ENOMEM, "cannot listen: no memory");
         }
         evconnlistener_set_error_cb(listener, on_accept_error);
+        server->is_inherited[server->n_listeners] = sockets->is_inherited[i];
         server->listeners[server->n_listeners++] = listener;
     }
     if (sockets->is_beyond_loopback &&

@@ -106,7 +106,7 @@ int sl_http_start(struct sl_http *server);
 int sl_http_join(struct sl_http *server);
 
 /*
- * Accept no more, close idle connections, let open requests end, for at most timeout_ms;
+ * Refuse who comes from now on, close idle connections, let open requests end, for at most timeout_ms;
  * then cut off the rest and end the loop. A second call ends it at once. Also from a
  * signal handler.
  */
@@ -125,6 +125,10 @@ const char *sl_http_request_rest(const struct sl_http_request *request);  /* of 
 const char *sl_http_request_header(const struct sl_http_request *request, const char *name);
 void sl_http_request_body(const struct sl_http_request *request, const char **ret_body,
                           size_t *ret_len);
+
+/* The same as a copy, for large ones: the other puts it in one piece first. out has room. */
+size_t sl_http_request_body_len(const struct sl_http_request *request);
+void sl_http_request_copy_body(const struct sl_http_request *request, char *out);
 
 struct sl_http_reply {
     int status;

@@ -83,6 +83,7 @@ struct sl_http {
     struct sl_httproute *routes;
     size_t n_routes;
     struct evconnlistener *listeners[SL_LISTEN_MAX];
+    bool is_inherited[SL_LISTEN_MAX]; /* of the listeners */
     uint32_t n_listeners;
 
     /* owned by the loop */

@@ -68,6 +68,18 @@ void sl_http_request_body(const struct sl_http_request *request, const char **re
     *ret_len = text ? len : 0;
 }
 
+size_t sl_http_request_body_len(const struct sl_http_request *request)
+{
+    return evbuffer_get_length(evhttp_request_get_input_buffer(request->req));
+}
+
+void sl_http_request_copy_body(const struct sl_http_request *request, char *out)
+{
+    struct evbuffer *body = evhttp_request_get_input_buffer(request->req);
+
+    (void)evbuffer_copyout(body, out, evbuffer_get_length(body)); /* all of it is there */
+}
+
 static void say_no(struct sl_httpconn *conn, int status, const char *message,
                    const char *headers)
 {

@@ -188,6 +188,7 @@ int sl_listen_add_fd(struct sl_listen *sockets, int fd, struct sl_diag *diag)
         return sl_diag_set(diag, -EINVAL, "descriptor %d is no listening stream socket", fd);
     if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
         return sl_diag_set(diag, -EINVAL, "descriptor %d: %s", fd, strerror(errno));
+    sockets->is_inherited[sockets->n] = true;
     add(sockets, fd, &address);
     return 0;
 }

@@ -14,6 +14,7 @@
 struct sl_listen {
     int fds[SL_LISTEN_MAX]; /* listening, not blocking */
     bool is_unix[SL_LISTEN_MAX];
+    bool is_inherited[SL_LISTEN_MAX]; /* shared with who handed it over */
     uint32_t n;
     bool is_beyond_loopback; /* one of them can be reached from other machines */
     char *unlink_path;       /* of the socket file we made, or NULL */

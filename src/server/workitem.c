@@ -22,7 +22,6 @@ struct sl_workitem *sl_workitem_new(struct sl_http *http, const struct sl_http_r
 {
     struct sl_workitem *item = calloc(1, sizeof(*item));
     struct timespec now;
-    const char *body;
 
     if (!item)
         return NULL;
@@ -34,14 +33,13 @@ struct sl_workitem *sl_workitem_new(struct sl_http *http, const struct sl_http_r
     item->method = sl_http_request_method(request);
     item->path = strdup(sl_http_request_path(request));
     item->query = strdup(sl_http_request_query(request));
-    sl_http_request_body(request, &body, &item->body_len);
+    item->body_len = sl_http_request_body_len(request);
     item->body = malloc(item->body_len + 1);
     if (!item->path || !item->query || !item->body) {
         sl_workitem_free(item);
         return NULL;
     }
-    if (item->body_len)
-        memcpy(item->body, body, item->body_len);
+    sl_http_request_copy_body(request, item->body);
     item->body[item->body_len] = '\0';
     return item;
 }

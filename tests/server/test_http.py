@@ -591,6 +591,8 @@ def test_drain_lets_open_requests_end(serve):
         server.until(streams=1)
         server.process.send_signal(signal.SIGTERM)
         assert idle.is_closed()
+        with pytest.raises(ConnectionRefusedError):
+            server.client()
         control.send(b'ish HTTP/1.1\r\nHost: localhost\r\n\r\n')
         status, fields, _ = control.reply()
         assert (status, fields['connection']) == (503, 'close')
