@@ -106,9 +106,9 @@ int sl_http_start(struct sl_http *server);
 int sl_http_join(struct sl_http *server);
 
 /*
- * Refuse who comes from now on, close idle connections, let open requests end, for at most timeout_ms;
- * then cut off the rest and end the loop. A second call ends it at once. Also from a
- * signal handler.
+ * Refuse who comes from now on, close idle connections, let open requests end, for at most
+ * timeout_ms; then cut off the rest and end the loop. A second call ends it at once. Also
+ * from a signal handler.
  */
 void sl_http_drain(struct sl_http *server, uint32_t timeout_ms);
 
