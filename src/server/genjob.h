@@ -36,7 +36,6 @@ struct sl_genjob {
     uint32_t n_marks;
 
     enum sl_genthink think;
-    int32_t think_begin, think_end; /* tokens <think> and </think>; -1: no single ones */
     struct sluice_logit_bias *bias; /* with those that ignore_eos means */
     uint32_t n_bias;
     uint64_t seed; /* asked for, or drawn */

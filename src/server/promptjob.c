@@ -274,8 +274,6 @@ int sl_promptjob_make(struct sl_genjob **ret_job, const struct sl_genreq *req,
     m.job->genid = (struct sl_genid){{draw(0), draw(1)}};
     /* 32 bits, as are easily written down and sent again */
     m.job->seed = req->is_seeded ? req->sampling.seed : draw(2) >> 32;
-    m.job->think_begin = text->think_begin;
-    m.job->think_end = text->think_end;
     r = make_prompt(&m, env, recall);
     if (r == 0 && m.job->n_tokens == 0)
         r = sl_apierror_set(error, -EINVAL, 400, NULL, "the prompt is empty");

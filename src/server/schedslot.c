@@ -2,12 +2,15 @@
  * A grammar is for what comes after thinking. Where the prompt opens the thinking, it is set
  * behind </think>. Where the model may think or not, its first token is drawn without the
  * grammar: if that is <think>, it stands; if not, it is drawn again from the same logits with
- * the grammar set.
+ * the grammar set. A first token that only begins <think>, in vocabularies where it is none by
+ * itself, stands too, and a grammar of the rest sees to it that the marker becomes whole. What
+ * the last token of </think> has behind it is not told: no grammar has seen it.
  */
 #include "server/schedslot.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -66,11 +69,6 @@ void sl_schedslot_fail(struct sl_schedslot *slot, int code, const char *text)
     slot->has_failed = slot->is_over = true;
 }
 
-static bool can_tell_thinking(const struct sl_genjob *job)
-{
-    return job->think != SL_GENTHINK_NEVER && job->think_begin >= 0 && job->think_end >= 0;
-}
-
 /* The sampler after the prompt. A grammar that cannot be used is told of before anything is
  * computed, also if it will be needed only later. */
 static int open_sampler(struct sl_schedslot *slot, struct sl_diag *diag)
@@ -93,7 +91,7 @@ static int open_sampler(struct sl_schedslot *slot, struct sl_diag *diag)
         return 0;
     r = engine->sampler_set_grammar(engine->arg, slot->sampler, job->req->grammar,
                                     job->req->grammar_len, error);
-    if (r < 0 || !can_tell_thinking(job))
+    if (r < 0 || job->think == SL_GENTHINK_NEVER)
         return r;
     slot->wants_grammar = true;
     return engine->sampler_set_grammar(engine->arg, slot->sampler, NULL, 0, error);
@@ -101,6 +99,11 @@ static int open_sampler(struct sl_schedslot *slot, struct sl_diag *diag)
 
 int sl_schedslot_open(struct sl_schedslot *slot, struct sl_genjob *job, uint64_t order)
 {
+    static const enum sl_thinkscan_state states[] = {
+        [SL_GENTHINK_NEVER] = SL_THINKSCAN_SAYS,
+        [SL_GENTHINK_MAY] = SL_THINKSCAN_BEGINS,
+        [SL_GENTHINK_OPEN] = SL_THINKSCAN_THINKS,
+    };
     struct sl_diag diag = {""};
     struct sl_apierror error = {0};
     int r;
@@ -113,7 +116,7 @@ int sl_schedslot_open(struct sl_schedslot *slot, struct sl_genjob *job, uint64_t
     slot->n_past = slot->n_told = 0;
     slot->has_started = slot->is_suspect = slot->wants_grammar = false;
     slot->has_failed = slot->is_over = false;
-    slot->is_thinking = can_tell_thinking(job) && job->think == SL_GENTHINK_OPEN;
+    slot->think = (struct sl_thinkscan){.state = states[job->think]};
     slot->counts = (struct sl_gencounts){.n_prompt_tok = job->n_tokens};
     slot->start_ns = slot->first_ns = 0;
     memcpy(slot->tokens, job->tokens, job->n_tokens * sizeof(*slot->tokens));
@@ -208,26 +211,6 @@ static void finish(struct sl_schedslot *slot, enum sl_genfinish reason)
     slot->is_over = true;
 }
 
-static int32_t draw(struct sl_schedslot *slot, const float *logits)
-{
-    const struct sl_enginefn *engine = slot->engine;
-    const struct sl_genjob *job = slot->job;
-    int32_t id = engine->sampler_sample(engine->arg, slot->sampler, logits);
-    bool is_first = slot->counts.n_predicted_tok == 0;
-    int r;
-
-    if (id < 0 || !can_tell_thinking(job))
-        return id;
-    if (is_first && !slot->is_thinking && id == job->think_begin)
-        slot->is_thinking = true;
-    if (slot->is_thinking || !slot->wants_grammar)
-        return id;
-    slot->wants_grammar = false;
-    r = engine->sampler_set_grammar(engine->arg, slot->sampler, job->req->grammar,
-                                    job->req->grammar_len, NULL);
-    return r < 0 ? r : engine->sampler_sample(engine->arg, slot->sampler, logits);
-}
-
 static struct sl_genprob prob_of(const struct sl_schedslot *slot, int32_t id, float logprob)
 {
     struct sl_genprob prob = {.token = id, .logprob = logprob, .piece = ""};
@@ -275,7 +258,44 @@ static size_t text_of(const struct sl_schedslot *slot, int32_t id, const char **
     return 0;
 }
 
-static void count_token(struct sl_schedslot *slot, int32_t id)
+static int set_grammar(struct sl_schedslot *slot, const char *gbnf, size_t len)
+{
+    return slot->engine->sampler_set_grammar(slot->engine->arg, slot->sampler, gbnf, len, NULL);
+}
+
+/* Have the reply go on with the rest of <think>, which is not empty. */
+static int force_rest(struct sl_schedslot *slot, const char *rest)
+{
+    char gbnf[32];
+    int len = snprintf(gbnf, sizeof(gbnf), "root ::= \"%s\"", rest);
+
+    return set_grammar(slot, gbnf, (size_t)len);
+}
+
+static int32_t draw(struct sl_schedslot *slot, const float *logits)
+{
+    const struct sl_enginefn *engine = slot->engine;
+    int32_t id = engine->sampler_sample(engine->arg, slot->sampler, logits);
+    const char *text, *rest = NULL;
+    int r;
+
+    if (id < 0 || !slot->wants_grammar || slot->think.state == SL_THINKSCAN_THINKS)
+        return id;
+    if (slot->think.state == SL_THINKSCAN_BEGINS) {
+        size_t len = text_of(slot, id, &text);
+
+        rest = sl_thinkscan_rest(&slot->think, text, len);
+    }
+    if (rest) { /* the marker is forced once; what follows then fits */
+        r = *rest && slot->think.n_matched == 0 ? force_rest(slot, rest) : 0;
+        return r < 0 ? r : id;
+    }
+    slot->wants_grammar = false;
+    r = set_grammar(slot, slot->job->req->grammar, slot->job->req->grammar_len);
+    return r < 0 ? r : engine->sampler_sample(engine->arg, slot->sampler, logits);
+}
+
+static void count_token(struct sl_schedslot *slot)
 {
     uint64_t now_ns = sl_clock_ns();
 
@@ -285,9 +305,23 @@ static void count_token(struct sl_schedslot *slot, int32_t id)
     }
     slot->counts.predicted_ms = ms_between(slot->first_ns, now_ns);
     slot->counts.n_predicted_tok++;
-    slot->counts.n_reasoning_tok += slot->is_thinking;
-    if (slot->is_thinking && id == slot->job->think_end)
-        slot->is_thinking = false;
+}
+
+/*
+ * The text of a token that was drawn: does it begin or end the thinking? Returns how much of
+ * it counts. A grammar that forced <think> is taken away behind it.
+ */
+static int64_t follow_thinking(struct sl_schedslot *slot, const char *text, size_t len)
+{
+    enum sl_thinkscan_state before = slot->think.state;
+    size_t used = sl_thinkscan_feed(&slot->think, text, len);
+    bool thinks = slot->think.state == SL_THINKSCAN_THINKS;
+    int r = 0;
+
+    slot->counts.n_reasoning_tok += thinks || before == SL_THINKSCAN_THINKS;
+    if (thinks && before == SL_THINKSCAN_BEGINS && slot->wants_grammar)
+        r = set_grammar(slot, NULL, 0);
+    return r < 0 ? r : slot->wants_grammar ? (int64_t)used : (int64_t)len;
 }
 
 /* What went wrong when a token was drawn, in words. */
@@ -303,19 +337,20 @@ static void say(struct sl_schedslot *slot, int32_t id, const float *logits)
     const struct sl_genjob *job = slot->job;
     int64_t most = job->req->n_predict_max;
     const char *text;
-    size_t len;
+    int64_t len;
     int r;
 
     slot->engine->sampler_accept(slot->engine->arg, slot->sampler, id);
-    count_token(slot, id);
+    count_token(slot);
     if (slot->engine->is_eog(slot->engine->arg, id)) {
         finish(slot, SL_GENFINISH_EOS);
         return;
     }
     r = tell_token(slot, id, logits);
-    len = text_of(slot, id, &text);
+    len = (int64_t)text_of(slot, id, &text);
+    len = follow_thinking(slot, text, (size_t)len);
     if (r == 0)
-        r = sl_genout_feed(slot->out, text, len);
+        r = len < 0 ? (int)len : sl_genout_feed(slot->out, text, (size_t)len);
     if (r < 0 && r != -ECANCELED)
         sl_schedslot_fail(slot, r, NULL);
     else if (r > 0)

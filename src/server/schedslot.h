@@ -10,6 +10,7 @@
 
 #include "server/genout.h"
 #include "server/sched.h"
+#include "server/thinkscan.h"
 
 struct sl_schedslot {
     /* set once */
@@ -32,7 +33,7 @@ struct sl_schedslot {
     struct sl_genout *out;
     void *sampler;
     bool wants_grammar; /* is set once the reply has done thinking */
-    bool is_thinking;
+    struct sl_thinkscan think;
     struct sl_gencounts counts;
     uint64_t start_ns, first_ns; /* when it began to read, and to speak; 0: not yet */
 };

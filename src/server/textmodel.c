@@ -42,8 +42,6 @@ int sl_textmodel_init(struct sl_textmodel *text, struct sluice_model *model)
         .n_vocab = info.n_vocab,
     };
     text->message_begin = single(text, "<|im_start|>");
-    text->think_begin = single(text, "<think>");
-    text->think_end = single(text, "</think>");
     for (uint32_t id = 0; id < info.n_vocab; id++)
         text->n_eog += sluice_token_is_eog(model, (int32_t)id);
     text->eog = calloc(text->n_eog + 1, sizeof(*text->eog));

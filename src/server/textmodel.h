@@ -15,9 +15,7 @@ struct sl_textmodel {
     uint32_t n_vocab;
     int32_t *eog; /* tokens that end a turn; owned */
     uint32_t n_eog;
-    /* tokens for these texts; -1: no single ones */
-    int32_t message_begin; /* <|im_start|> */
-    int32_t think_begin, think_end;
+    int32_t message_begin; /* the token for <|im_start|>; -1: no single one */
 };
 
 /* 0 or -ENOMEM. */

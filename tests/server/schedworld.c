@@ -148,8 +148,7 @@ struct schedworld_job *schedworld_job(const int32_t *tokens, uint32_t n)
     assert_non_null(job);
     job->req = (struct sl_genreq){.n_predict_max = -1, .slot = -1};
     job->job = (struct sl_genjob){.id = ++n_jobs, .req = &job->req, .came_ns = sl_clock_ns(),
-                                  .n_tokens = n, .think_begin = FAKE_THINK,
-                                  .think_end = FAKE_THINK_END, .owner = job};
+                                  .n_tokens = n, .owner = job};
     job->job.tokens = malloc(n * sizeof(*tokens));
     assert_non_null(job->job.tokens);
     memcpy(job->job.tokens, tokens, n * sizeof(*tokens));

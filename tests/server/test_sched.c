@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "schedworld.h"
+#include "server/thinkscan.h"
 
 static struct schedworld world;
 
@@ -112,6 +113,14 @@ static void test_progress(void **state)
                      "FINISH length");
 }
 
+static void check_said(const char *text, enum sl_genthink think, const char *want)
+{
+    struct schedworld_job *job = schedworld_saying(text);
+
+    job->job.think = think;
+    check_alone(job, want);
+}
+
 static void test_thinking(void **state)
 {
     static const int32_t thinks[] = {FAKE_THINK, 'h', 'm', FAKE_THINK_END, 'y', 'e', 's'};
@@ -127,6 +136,54 @@ static void test_thinking(void **state)
     job = schedworld_scripted(goes_on, 6);
     job->job.think = SL_GENTHINK_OPEN;
     check_alone(job, "REASONING hm\nTEXT yes\nFINISH eos");
+}
+
+/* The same in a vocabulary that spells the markers; what the last token of </think> has behind
+ * it is not told. */
+static void test_spelt_thinking(void **state)
+{
+    static const char spelt[] = "<think>hm</think>xx", other[] = "<thinxx";
+    char grammar[] = "digits";
+
+    for (int think = SL_GENTHINK_MAY; think <= SL_GENTHINK_OPEN; think++) {
+        const char *text = think == SL_GENTHINK_OPEN ? spelt + 7 : spelt;
+        struct schedworld_job *job = schedworld_saying(text);
+
+        job->job.think = (enum sl_genthink)think;
+        job->req.grammar = grammar;
+        job->req.n_predict_max = (int64_t)strlen(text);
+        schedworld_defaults(&world);
+        schedworld_init(&world);
+        schedworld_add(&world, job);
+        schedworld_run(&world);
+        assert_memory_equal(schedworld_said(job), "REASONING hm\nTEXT ", 18);
+        assert_int_equal(strspn(strstr(job->log.ptr, "TEXT ") + 5, "0123456789"), 2);
+        assert_int_equal(job->counts.n_reasoning_tok, think == SL_GENTHINK_MAY ? 11 : 10);
+        schedworld_free(job);
+        schedworld_done(&world);
+    }
+    /* without a grammar nothing is forced */
+    check_said(other, SL_GENTHINK_MAY, "TEXT <thinxx\nFINISH eos");
+    check_said(spelt, SL_GENTHINK_MAY, "REASONING hm\nTEXT xx\nFINISH eos");
+}
+
+static void test_thinkscan(void **state)
+{
+    struct sl_thinkscan scan = {.state = SL_THINKSCAN_BEGINS};
+
+    assert_string_equal(sl_thinkscan_rest(&scan, "<th", 3), "ink>");
+    assert_string_equal(sl_thinkscan_rest(&scan, "<think>\n", 8), "");
+    assert_null(sl_thinkscan_rest(&scan, "", 0));
+    assert_null(sl_thinkscan_rest(&scan, "the", 3));
+    assert_int_equal(sl_thinkscan_feed(&scan, "<th", 3), 3);
+    assert_int_equal(scan.state, SL_THINKSCAN_BEGINS);
+    assert_string_equal(sl_thinkscan_rest(&scan, "in", 2), "k>");
+    assert_null(sl_thinkscan_rest(&scan, "ing", 3));
+    assert_int_equal(sl_thinkscan_feed(&scan, "ink>a</th<</thi", 15), 15);
+    assert_int_equal(scan.state, SL_THINKSCAN_THINKS);
+    assert_int_equal(sl_thinkscan_feed(&scan, "nk>{", 4), 3);
+    assert_int_equal(scan.state, SL_THINKSCAN_SAYS);
+    assert_int_equal(sl_thinkscan_feed(&scan, "<think>x</think>y", 17), 17);
 }
 
 /* A grammar (the sampler then says digits) begins behind the thinking, if there is any. */
@@ -621,6 +678,8 @@ int main(void)
         cmocka_unit_test(test_tokens_and_their_probabilities),
         cmocka_unit_test(test_progress),
         cmocka_unit_test(test_thinking),
+        cmocka_unit_test(test_spelt_thinking),
+        cmocka_unit_test(test_thinkscan),
         cmocka_unit_test(test_grammar),
         cmocka_unit_test(test_calls),
         cmocka_unit_test(test_replies_do_not_depend_on_company),
