@@ -34,11 +34,11 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Server:
-    def __init__(self, *args, unix=None, env=None):
+    def __init__(self, *args, unix=None, env=None, model=DEMO):
         cpu = os.environ.get('SLUICE_TEST_CPU')
         self.unix = unix
         where = ['--unix', unix] if unix else ['--port', '0']
-        command = [SLUICE, 'serve', DEMO, *where, *([f'--cpu={cpu}'] if cpu else []),
+        command = [SLUICE, 'serve', model, *where, *([f'--cpu={cpu}'] if cpu else []),
                    *map(str, args)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                         env={**os.environ, **(env or {})})
