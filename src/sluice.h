@@ -221,6 +221,7 @@ struct sluice_session_opts {
     uint32_t n_chunk;   /* tokens per prefill step, 1..2048; 0: 512 */
     uint32_t n_logits;  /* rows of logits a step may produce, 1..n_chunk; 0: n_seq_max */
     uint32_t n_beside;  /* tokens per step beside a sluice_prefill, up to n_chunk; 0: none */
+    uint32_t n_marks;   /* positions to go back to, of each sequence, up to 16; 0: none */
     enum sluice_kv kv;
 };
 
@@ -250,8 +251,8 @@ SLUICE_API int64_t sluice_seq_tokens(const struct sluice_session *session, int s
                                      const int32_t **ret_tokens);
 
 /*
- * Forget all tokens from position n_keep on. Up to 32 tokens back is free; further
- * back, up to 255 tokens before n_keep are computed again. -ERANGE; -ENOMEM (no free
+ * Forget all tokens from position n_keep on. Up to 32 tokens back is free, and any marked
+ * position; else up to 255 tokens before n_keep are computed again. -ERANGE; -ENOMEM (no free
  * block for those; nothing was changed); -EIO, -ECANCELED as sluice_decode.
  */
 SLUICE_API int sluice_seq_rewind(struct sluice_session *session, int seq, int64_t n_keep);
@@ -271,6 +272,13 @@ SLUICE_API int sluice_seq_save(struct sluice_session *session, int seq, const ch
  */
 SLUICE_API int sluice_seq_load(struct sluice_session *session, const char *path,
                                uint64_t *ret_bytes);
+
+/*
+ * Once position pos, beyond the tokens there are, has been passed, going back to it is free, here
+ * and in forks. Of more than n_marks the oldest is forgotten. -ERANGE, -EBUSY; -EINVAL: the
+ * session has no n_marks.
+ */
+SLUICE_API int sluice_seq_mark(struct sluice_session *session, int seq, int64_t pos);
 
 struct sluice_batch {
     int seq;

@@ -73,33 +73,45 @@ static void convolve_run(struct sl_worker *w, const struct sl_run *run, uint32_t
     }
 }
 
-/* Keep what later tokens need: snapshots at the block ends inside the run, then the
- * run's last inputs in the ring. In this order, because a snapshot may still need what
+/* The inputs before position at, which the run reaches, as a snapshot has them. */
+static void take_snapshot(const struct sl_step *s, const struct sl_run *run, uint32_t layer,
+                          uint64_t at, float *rows)
+{
+    size_t width = s->hp->width;
+    uint32_t n_hist = s->hp->n_taps - 1;
+
+    for (uint32_t j = 0; j < n_hist; j++) {
+        int64_t pos = (int64_t)at - n_hist + j;
+        const float *z = pos >= run->pos0
+                             ? s->z + (run->tok0 + (size_t)(pos - run->pos0)) * width
+                             : sl_timeline_ring(s->timeline, run->seq, layer, pos);
+
+        memcpy(rows + j * width, z ? z : s->zeros, width * sizeof(float));
+    }
+}
+
+/* Keep what later tokens need: snapshots at the block ends and marks inside the run, then
+ * the run's last inputs in the ring. In this order, because a snapshot may still need what
  * the ring is about to lose. */
 static void remember_run(const struct sl_step *s, const struct sl_run *run, uint32_t layer)
 {
     size_t width = s->hp->width, row_bytes = width * sizeof(float);
-    uint32_t n_hist = s->hp->n_taps - 1;
-    uint32_t ring_len = s->timeline->ring_len;
+    const struct sl_timeline *tl = s->timeline;
+    const uint32_t *marks = tl->seqs[run->seq].marks;
+    uint32_t ring_len = tl->ring_len;
     uint64_t end = (uint64_t)run->pos0 + run->n_tok;
     uint32_t n_kept = run->n_tok < ring_len ? run->n_tok : ring_len;
 
     for (uint64_t at = (run->pos0 / SL_KV_BLOCK_TOK + 1) * (uint64_t)SL_KV_BLOCK_TOK; at <= end;
-         at += SL_KV_BLOCK_TOK) {
-        float *snapshot = sl_timeline_snapshot(s->timeline, run->seq, layer,
-                                               (uint32_t)(at / SL_KV_BLOCK_TOK - 1));
-
-        for (uint32_t j = 0; j < n_hist; j++) {
-            int64_t pos = (int64_t)at - n_hist + j;
-            const float *z = pos >= run->pos0
-                                 ? s->z + (run->tok0 + (size_t)(pos - run->pos0)) * width
-                                 : sl_timeline_ring(s->timeline, run->seq, layer, pos);
-
-            memcpy(snapshot + j * width, z, row_bytes);
-        }
-    }
+         at += SL_KV_BLOCK_TOK)
+        take_snapshot(s, run, layer, at,
+                      sl_timeline_snapshot(tl, run->seq, layer,
+                                           (uint32_t)(at / SL_KV_BLOCK_TOK - 1)));
+    for (uint32_t i = 0; i < tl->opts.n_marks; i++)
+        if (marks[i] > run->pos0 && marks[i] <= end)
+            take_snapshot(s, run, layer, marks[i], sl_timeline_mark_rows(tl, run->seq, layer, i));
     for (uint32_t i = run->n_tok - n_kept; i < run->n_tok; i++)
-        memcpy(sl_timeline_ring(s->timeline, run->seq, layer, (int64_t)run->pos0 + i),
+        memcpy(sl_timeline_ring(tl, run->seq, layer, (int64_t)run->pos0 + i),
                s->z + (run->tok0 + (size_t)i) * width, row_bytes);
 }
 

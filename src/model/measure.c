@@ -41,6 +41,9 @@ int sl_session_fill_opts(struct sluice_session_opts *o, const struct sl_hparams 
     if (o->n_beside > o->n_chunk)
         return sl_diag_set(diag, -ERANGE, "%" PRIu32 " tokens beside a prefill asked for, more "
                            "than the chunk of %" PRIu32 " tokens", o->n_beside, o->n_chunk);
+    if (o->n_marks > SL_MARKS_MAX)
+        return sl_diag_set(diag, -ERANGE, "%" PRIu32 " marks of a sequence asked for, at most %u "
+                           "are allowed", o->n_marks, SL_MARKS_MAX);
     if (o->kv > SLUICE_KV_Q8_0)
         return sl_diag_set(diag, -EINVAL, "unknown KV type");
     if (o->kv == SLUICE_KV_Q8_0 && hp->head_dim % 32)
@@ -91,6 +94,7 @@ uint64_t sl_session_layout(struct sl_step *step, struct sl_step *beside,
     const struct sl_timeline_opts timeline_opts = {
         .n_ctx = opts->n_ctx,
         .n_seqs = opts->n_seq_max,
+        .n_marks = opts->n_marks,
         .kv_type = kv_type_of(opts->kv),
     };
     uint64_t kv_bytes;

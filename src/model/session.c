@@ -179,6 +179,22 @@ int sluice_seq_fork(struct sluice_session *s, int seq)
                                s->opts.n_seq_max) : r;
 }
 
+int sluice_seq_mark(struct sluice_session *s, int seq, int64_t pos)
+{
+    int r = sl_session_check_seq(s, seq);
+
+    if (r < 0)
+        return r;
+    if (s->opts.n_marks == 0)
+        return sl_diag_set(&s->error, -EINVAL, "the session was made without marks (n_marks)");
+    if (pos <= s->timeline.seqs[seq].n_tok || pos > s->opts.n_ctx)
+        return sl_diag_set(&s->error, -ERANGE, "cannot mark position %" PRId64 " of sequence %d: "
+                           "from %" PRIu32 " to %" PRIu32 " are to come", pos, seq,
+                           s->timeline.seqs[seq].n_tok + 1, s->opts.n_ctx);
+    sl_timeline_mark(&s->timeline, (uint32_t)seq, (uint32_t)pos);
+    return 0;
+}
+
 int64_t sluice_seq_tokens(const struct sluice_session *s, int seq, const int32_t **ret_tokens)
 {
     if (!is_seq(s, seq))

@@ -6,7 +6,9 @@
  * position is reached by computing at most 255 tokens again.
  *
  * Between boundaries the ring of a sequence keeps the inputs of its last 32 +
- * n_taps - 1 positions: going back r <= 32 tokens just moves n_tok.
+ * n_taps - 1 positions: going back r <= 32 tokens just moves n_tok. Positions that
+ * were marked before they were computed have a snapshot of the sequence's own: what is
+ * in it is told by n_tok alone, so that a step that is undone undoes it too.
  *
  * Invariants: refs[b] is the number of sequences whose table names b; b is in the
  * free list exactly when refs[b] is 0; a sequence of n tokens names ceil(n / 256)
@@ -58,9 +60,13 @@ void sl_timeline_layout(struct sl_timeline *tl, const struct sl_hparams *hp,
         int32_t *tokens = sl_arena_take(arena, sizeof(*tokens) * tl->n_blocks * SL_KV_BLOCK_TOK);
         uint32_t *blocks = sl_arena_take(arena, sizeof(*blocks) * tl->n_blocks);
         float *ring = sl_arena_take(arena, ring_bytes);
+        uint32_t *marks = sl_arena_take(arena, sizeof(*marks) * opts->n_marks);
+        float *mark_rows =
+            sl_arena_take(arena, sizeof(float) * opts->n_marks * n_conv * snapshot_floats(hp));
 
         if (tl->seqs)
-            tl->seqs[i] = (struct sl_seq){ .tokens = tokens, .blocks = blocks, .ring = ring };
+            tl->seqs[i] = (struct sl_seq){ .tokens = tokens, .blocks = blocks, .ring = ring,
+                                           .marks = marks, .mark_rows = mark_rows };
     }
 }
 
@@ -105,6 +111,8 @@ int sl_timeline_new_seq(struct sl_timeline *tl)
         seq->is_used = true;
         seq->n_tok = 0;
         seq->ring_lo = -(int64_t)tl->ring_len;
+        seq->n_marked = 0;
+        memset(seq->marks, 0, sizeof(*seq->marks) * tl->opts.n_marks);
         return (int)i;
     }
     return -E2BIG;
@@ -134,6 +142,10 @@ int sl_timeline_fork(struct sl_timeline *tl, uint32_t seq)
     to->ring_lo = from->ring_lo;
     memcpy(to->tokens, from->tokens, sizeof(*to->tokens) * from->n_tok);
     memcpy(to->ring, from->ring, sizeof(float) * n_conv * tl->ring_len * tl->hp->width);
+    to->n_marked = from->n_marked;
+    memcpy(to->marks, from->marks, sizeof(*to->marks) * tl->opts.n_marks);
+    memcpy(to->mark_rows, from->mark_rows,
+           sizeof(float) * tl->opts.n_marks * n_conv * snapshot_floats(tl->hp));
     for (uint32_t i = 0; i < blocks_of(from->n_tok); i++) {
         to->blocks[i] = from->blocks[i];
         tl->refs[to->blocks[i]]++;
@@ -192,8 +204,29 @@ void sl_timeline_commit(struct sl_timeline *tl, uint32_t seq, const int32_t *tok
         s->ring_lo = lo;
 }
 
-/* Put the inputs before position pos, a block boundary, back into the ring. */
-static void restore_snapshot(struct sl_timeline *tl, uint32_t seq, uint32_t pos)
+void sl_timeline_mark(struct sl_timeline *tl, uint32_t seq, uint32_t pos)
+{
+    struct sl_seq *s = &tl->seqs[seq];
+
+    assert(pos > s->n_tok && tl->opts.n_marks > 0);
+    for (uint32_t i = 0; i < tl->opts.n_marks; i++)
+        if (s->marks[i] == pos)
+            return;
+    s->marks[s->n_marked++ % tl->opts.n_marks] = pos;
+}
+
+/* The mark at position pos that has been passed, or -1. */
+static int find_mark(const struct sl_timeline *tl, const struct sl_seq *s, uint32_t pos)
+{
+    for (uint32_t i = 0; i < tl->opts.n_marks && pos > 0 && pos <= s->n_tok; i++)
+        if (s->marks[i] == pos)
+            return (int)i;
+    return -1;
+}
+
+/* Put the inputs before position pos, a block boundary or that of a mark, back into the
+ * ring. */
+static void restore_snapshot(struct sl_timeline *tl, uint32_t seq, uint32_t pos, int i_mark)
 {
     const struct sl_hparams *hp = tl->hp;
     struct sl_seq *s = &tl->seqs[seq];
@@ -207,8 +240,9 @@ static void restore_snapshot(struct sl_timeline *tl, uint32_t seq, uint32_t pos)
 
         if (hp->n_heads_kv[layer])
             continue;
-        rows = sl_timeline_snapshot(tl, seq, layer, pos / SL_KV_BLOCK_TOK - 1);
-        for (uint32_t j = 0; j < n_rows; j++)
+        rows = i_mark >= 0 ? sl_timeline_mark_rows(tl, seq, layer, (uint32_t)i_mark)
+                           : sl_timeline_snapshot(tl, seq, layer, pos / SL_KV_BLOCK_TOK - 1);
+        for (uint32_t j = pos < n_rows ? n_rows - pos : 0; j < n_rows; j++)
             memcpy(sl_timeline_ring(tl, seq, layer, (int64_t)pos - n_rows + j),
                    rows + (size_t)j * hp->width, sizeof(float) * hp->width);
     }
@@ -232,7 +266,8 @@ bool sl_timeline_can_rewind(const struct sl_timeline *tl, uint32_t seq, uint32_t
 {
     const struct sl_seq *s = &tl->seqs[seq];
 
-    if (!must_recompute(tl, s, n_keep) || n_keep % SL_KV_BLOCK_TOK == 0 || tl->n_free > 0)
+    if (!must_recompute(tl, s, n_keep) || n_keep % SL_KV_BLOCK_TOK == 0 ||
+        find_mark(tl, s, n_keep) >= 0 || tl->n_free > 0)
         return true;
     for (uint32_t i = n_keep / SL_KV_BLOCK_TOK; i < blocks_of(s->n_tok); i++)
         if (tl->refs[s->blocks[i]] == 1)
@@ -243,16 +278,22 @@ bool sl_timeline_can_rewind(const struct sl_timeline *tl, uint32_t seq, uint32_t
 uint32_t sl_timeline_rewind(struct sl_timeline *tl, uint32_t seq, uint32_t n_keep)
 {
     struct sl_seq *s = &tl->seqs[seq];
+    int i_mark = find_mark(tl, s, n_keep);
 
     assert(n_keep <= s->n_tok);
     if (!must_recompute(tl, s, n_keep)) {
         truncate(tl, s, n_keep);
         return n_keep;
     }
+    if (i_mark >= 0) {
+        restore_snapshot(tl, seq, n_keep, i_mark);
+        truncate(tl, s, n_keep);
+        return n_keep;
+    }
     /* The block around n_keep is given up too: computing it again takes a block that
      * nobody shares. */
     truncate(tl, s, n_keep / SL_KV_BLOCK_TOK * SL_KV_BLOCK_TOK);
-    restore_snapshot(tl, seq, s->n_tok);
+    restore_snapshot(tl, seq, s->n_tok, -1);
     return s->n_tok;
 }
 
@@ -276,6 +317,14 @@ float *sl_timeline_ring(const struct sl_timeline *tl, uint32_t seq, uint32_t lay
         return NULL;
     row = (size_t)tl->conv_index[layer] * tl->ring_len + (uint64_t)pos % tl->ring_len;
     return tl->seqs[seq].ring + row * tl->hp->width;
+}
+
+float *sl_timeline_mark_rows(const struct sl_timeline *tl, uint32_t seq, uint32_t layer,
+                             uint32_t i_mark)
+{
+    size_t i = (size_t)i_mark * tl->hp->n_conv_layers + tl->conv_index[layer];
+
+    return tl->seqs[seq].mark_rows + i * snapshot_floats(tl->hp);
 }
 
 float *sl_timeline_snapshot(const struct sl_timeline *tl, uint32_t seq, uint32_t layer,

@@ -18,10 +18,12 @@
 /* A live sequence can be rewound this far without computing anything. */
 #define SL_REWIND_FREE 32u
 #define SL_SEQS_MAX 256u
+#define SL_MARKS_MAX 16u
 
 struct sl_timeline_opts {
     uint32_t n_ctx;  /* positions over all sequences; rounded up to whole blocks */
     uint32_t n_seqs; /* 1..SL_SEQS_MAX */
+    uint32_t n_marks; /* of a sequence, 0..SL_MARKS_MAX */
     enum sl_kv_type kv_type;
 };
 
@@ -34,6 +36,10 @@ struct sl_seq {
     uint32_t *blocks;      /* [n_blocks]: the pool index of each block in use */
     float *ring;           /* [n_conv_layers][ring_len][width]: convolution inputs, position p
                               in row p % ring_len */
+    uint32_t *marks;       /* [n_marks]: positions to go back to; 0: none. Of those up to n_tok
+                              mark_rows has the inputs, the others are still to come */
+    float *mark_rows;      /* [n_marks][n_conv_layers][n_taps - 1][width]: what a snapshot has */
+    uint32_t n_marked;     /* marks set so far */
 };
 
 struct sl_timeline {
@@ -63,6 +69,9 @@ void sl_timeline_reset(struct sl_timeline *tl);
 int sl_timeline_new_seq(struct sl_timeline *tl);
 void sl_timeline_free_seq(struct sl_timeline *tl, uint32_t seq);
 int sl_timeline_fork(struct sl_timeline *tl, uint32_t seq);
+
+/* Make pos, beyond n_tok, a position to go back to, in place of the oldest mark. */
+void sl_timeline_mark(struct sl_timeline *tl, uint32_t seq, uint32_t pos);
 
 /* Blocks that appending n_more tokens to a sequence would take from the free ones,
  * copies of shared blocks included. */
@@ -97,6 +106,10 @@ void *sl_timeline_kv(const struct sl_timeline *tl, uint32_t seq, uint32_t layer,
 /* Ring row of position pos of a convolution layer; pos >= ring_lo, or any position for
  * writing. Positions before 0 read as zeros: sl_timeline_ring returns NULL for them. */
 float *sl_timeline_ring(const struct sl_timeline *tl, uint32_t seq, uint32_t layer, int64_t pos);
+
+/* The rows of mark i, as of a snapshot. */
+float *sl_timeline_mark_rows(const struct sl_timeline *tl, uint32_t seq, uint32_t layer,
+                             uint32_t i_mark);
 
 /* Snapshot of a convolution layer at the end of a block: rows of positions end -
  * (n_taps - 1) .. end - 1, oldest first. */
