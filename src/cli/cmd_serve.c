@@ -15,6 +15,7 @@
 #include "cli/progress.h"
 #include "cli/report.h"
 #include "cli/serveenv.h"
+#include "server/genjob.h"
 #include "server/sdnotify.h"
 #include "server/serve.h"
 
@@ -331,6 +332,7 @@ static int load(struct serving *s)
 
     session->n_seq_max = args->n_slots + args->n_keep;
     session->n_logits = session->n_beside = args->n_slots;
+    session->n_marks = SL_GENJOB_MARKS_MAX;
     args->model.opts.progress = on_progress;
     args->model.opts.progress_arg = s;
     r = sl_opened_open(&s->opened, &args->model, session);

@@ -36,6 +36,11 @@ static int seq_rewind(void *arg, int seq, int64_t n_keep)
     return sluice_seq_rewind(session(arg), seq, n_keep);
 }
 
+static int seq_mark(void *arg, int seq, int64_t pos)
+{
+    return sluice_seq_mark(session(arg), seq, pos);
+}
+
 static int seq_save(void *arg, int seq, const char *path, uint64_t *ret_bytes)
 {
     return sluice_seq_save(session(arg), seq, path, ret_bytes);
@@ -147,6 +152,7 @@ void sl_enginefn_init(struct sl_enginefn *fn, struct sl_enginefn_sluice *sluice)
         .seq_fork = seq_fork,
         .seq_tokens = seq_tokens,
         .seq_rewind = seq_rewind,
+        .seq_mark = seq_mark,
         .seq_save = seq_save,
         .seq_load = seq_load,
         .decode = decode,

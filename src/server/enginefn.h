@@ -24,6 +24,7 @@ struct sl_enginefn {
     int (*seq_fork)(void *arg, int seq);
     int64_t (*seq_tokens)(void *arg, int seq, const int32_t **ret_tokens);
     int (*seq_rewind)(void *arg, int seq, int64_t n_keep);
+    int (*seq_mark)(void *arg, int seq, int64_t pos);
     int (*seq_save)(void *arg, int seq, const char *path, uint64_t *ret_bytes);
     int (*seq_load)(void *arg, const char *path, uint64_t *ret_bytes);
     int (*decode)(void *arg, const struct sluice_batch *batch, uint32_t n_batch,

@@ -31,7 +31,7 @@ struct sl_genjob {
     size_t prompt_text_len;
     char *turn_begin; /* what the prompt begins the assistant's turn with; NULL: nothing */
     /* Numbers of tokens, ascending, at which messages end that other prompts may share: the
-     * system's, and all but the last. */
+     * first, which is the system's if there is one, and all but the last. */
     uint32_t marks[SL_GENJOB_MARKS_MAX];
     uint32_t n_marks;
 

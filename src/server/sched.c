@@ -63,7 +63,8 @@ int sl_sched_new(struct sl_sched **ret_sched, const struct sl_sched_opts *opts)
     int r;
 
     assert(opts->n_slots > 0 && opts->n_kept > 0 &&
-           session->n_seq_max >= opts->n_slots + opts->n_kept);
+           session->n_seq_max >= opts->n_slots + opts->n_kept &&
+           session->n_marks >= SL_GENJOB_MARKS_MAX);
     if (!s)
         return -ENOMEM;
     s->opts = *opts;
@@ -239,6 +240,7 @@ int sl_sched_restore(struct sl_sched *s, uint32_t slot, const char *path,
     if (seq < 0)
         return sl_diag_set(diag, seq, "%s", engine->error(engine->arg));
     ret_file->n_tok = (uint32_t)engine->seq_tokens(engine->arg, seq, NULL);
+    sl_seqstore_set_floor(s->store, seq, 0); /* as when it was saved, or nearly so */
     sl_seqstore_put(s->store, seq, SL_SEQSTORE_REPLY, slot);
     return 0;
 }
@@ -261,6 +263,20 @@ static bool has_room(const struct sl_sched *s, uint32_t n_tokens)
     return n == 0 || n + blocks(n_tokens) <= n_blocks;
 }
 
+void sl_sched_mark(struct sl_sched *s, const struct sl_schedslot *slot)
+{
+    const struct sl_enginefn *engine = s->opts.engine;
+
+    for (uint32_t i = 0; i < slot->job->n_marks; i++) {
+        uint32_t mark = slot->job->marks[i];
+
+        if (mark > slot->n_past) /* so it can be marked */
+            (void)engine->seq_mark(engine->arg, slot->seq, mark);
+        else
+            sl_seqstore_touch(s->store, slot->tokens, mark);
+    }
+}
+
 /* A sequence for the slot, with as much of its tokens as the prefix cache has. */
 static void start(struct sl_sched *s, struct sl_schedslot *slot)
 {
@@ -274,10 +290,12 @@ static void start(struct sl_sched *s, struct sl_schedslot *slot)
     if (seq < 0) { /* also if going back in the cached one failed */
         n_cached = 0;
         seq = engine->seq_new(engine->arg);
+        assert(seq >= 0); /* there is one for each slot and each kept */
+        sl_seqstore_set_floor(s->store, seq, 0);
     }
-    assert(seq >= 0); /* there is one for each slot and each kept */
     slot->seq = seq;
     sl_schedslot_start(slot, n_cached);
+    sl_sched_mark(s, slot);
     if (is_new)
         s->counters.n_cached_tok += n_cached;
 }

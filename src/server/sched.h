@@ -33,16 +33,13 @@ struct sl_sched_sink {
 };
 
 struct sl_sched_opts {
-    const struct sl_enginefn *engine; /* borrowed; n_seq_max: n_slots + n_kept at least */
+    const struct sl_enginefn *engine; /* borrowed; n_seq_max: n_slots + n_kept at least;
+                                       * n_marks: those of a job (genjob.h) */
     struct sl_sched_sink sink;
     uint32_t n_slots;     /* 1..256 */
     uint32_t n_queue_max; /* requests that wait for a slot */
     uint32_t n_kept;      /* sequences of the prefix cache, at least 1 */
     double max_step_ms;   /* of a step while others decode */
-    /* Prompts are read up to where messages end, to keep copies there. Costs a step for each,
-     * which is little when the weights are in memory and much when experts stream; then the
-     * few tokens to the block before are better computed again, in a step that is due anyway. */
-    bool cuts_at_messages;
 };
 
 int sl_sched_new(struct sl_sched **ret_sched, const struct sl_sched_opts *opts);

@@ -42,6 +42,9 @@ struct sl_sched {
 /* sched.c: whether the slot has a request whose tokens can be computed. */
 bool sl_sched_is_running(const struct sl_schedslot *slot);
 
+/* sched.c: have the slot's sequence keep the ends of messages that are still to be read. */
+void sl_sched_mark(struct sl_sched *s, const struct sl_schedslot *slot);
+
 /* sched.c: the context is full. Returns whether something was given up. */
 bool sl_sched_make_room(struct sl_sched *s);
 

@@ -19,9 +19,9 @@
 #include "base/clock.h"
 #include "server/schedstate.h"
 
-/* A copy at a message's end must spare at least so many tokens. */
-#define MARK_SPARES_TOK 16
-/* What is left of the bound for the prefill, whatever decoding took; one layer at least. */
+/* Of the bound, for a token and a piece: a layer may take longer than those before it. */
+#define PIECE_SHARE 0.8
+/* What is left of that for the prefill, whatever decoding took; one layer at least. */
 #define PIECE_MS_MIN 1.0
 /* Fewer rows take hardly less time for a layer: its weights have to be read. */
 #define PREFILL_ROWS_MIN 16u
@@ -34,21 +34,6 @@ bool sl_schedstep_is_in_prefill(const struct sl_sched *s, const struct sl_scheds
         if (s->prefill.slots[i] == slot)
             return true;
     return false;
-}
-
-/* The next position of the prompt at which a copy is to be kept; none: UINT32_MAX. */
-static uint32_t next_mark(const struct sl_sched *s, const struct sl_schedslot *slot)
-{
-    const struct sl_genjob *job = slot->job;
-
-    for (uint32_t i = 0; i < job->n_marks && s->opts.cuts_at_messages; i++) {
-        uint32_t mark = job->marks[i];
-
-        if (mark > slot->n_past && mark % SL_SEQSTORE_BLOCK_TOK >= MARK_SPARES_TOK &&
-            mark + SL_SEQSTORE_FREE_TOK < job->n_tokens)
-            return mark;
-    }
-    return UINT32_MAX;
 }
 
 static struct sl_schedslot *first_suspect(struct sl_sched *s)
@@ -79,7 +64,6 @@ static struct sl_steppick plan(struct sl_sched *s, enum which which, uint32_t n_
         if ((which == DECODING && n_pending > 1) || (which == PROMPTS && n_pending == 1))
             continue;
         s->views[i].n_pending = n_pending;
-        s->views[i].n_most = next_mark(s, slot) - slot->n_past;
     }
     pick = sl_steppick(s->views, s->opts.n_slots, s->turn, &limits, &s->cost, s->rows);
     batch->n = 0;
@@ -117,6 +101,8 @@ static void look_again(struct sl_sched *s, const struct sl_schedbatch *batch)
         int64_t n = engine->seq_tokens(engine->arg, batch->list[i].seq, NULL);
 
         batch->slots[i]->n_past = n > 0 ? (uint32_t)n : 0;
+        sl_seqstore_set_floor(s->store, batch->list[i].seq, batch->slots[i]->n_past);
+        sl_sched_mark(s, batch->slots[i]);
     }
 }
 
@@ -166,18 +152,20 @@ static void take_results(struct sl_sched *s, struct sl_schedbatch *batch, const 
     }
 }
 
-/* Copies of sequences that stand where another prompt may go on. The logits are void then. */
+/* Copies of sequences up to where another prompt may go on. The logits are void then. */
 static void keep_copies(struct sl_sched *s, const struct sl_schedbatch *batch)
 {
     for (uint32_t i = 0; i < batch->n; i++) {
         const struct sl_schedslot *slot = batch->slots[i];
         const struct sl_genjob *job = slot->job;
+        uint32_t n_before = slot->n_past - batch->list[i].n_tokens;
 
-        if (slot->n_past == job->n_tokens && !slot->is_over)
-            sl_seqstore_copy(s->store, slot->seq, SL_SEQSTORE_PROMPT, slot->index);
         for (uint32_t m = 0; m < job->n_marks; m++)
-            if (slot->n_past == job->marks[m])
-                sl_seqstore_copy(s->store, slot->seq, SL_SEQSTORE_MESSAGE, slot->index);
+            if (job->marks[m] > n_before && job->marks[m] <= slot->n_past)
+                sl_seqstore_copy(s->store, slot->seq, job->marks[m],
+                                 m ? SL_SEQSTORE_MESSAGE : SL_SEQSTORE_FIRST, slot->index);
+        if (slot->n_past == job->n_tokens && !slot->is_over)
+            sl_seqstore_copy(s->store, slot->seq, slot->n_past, SL_SEQSTORE_PROMPT, slot->index);
     }
 }
 
@@ -265,7 +253,7 @@ static bool step_beside(struct sl_sched *s, uint64_t start_ns)
 {
     const struct sl_enginefn *engine = s->opts.engine;
     bool has_decoded = decode(s, DECODING, engine->opts.n_beside);
-    double left_ms = s->opts.max_step_ms - ms_since(start_ns);
+    double left_ms = PIECE_SHARE * s->opts.max_step_ms - ms_since(start_ns);
     uint64_t piece_ns = sl_clock_ns();
     const float *logits = NULL;
     int r;

@@ -2,9 +2,9 @@
  * A fork shares the blocks of what it was forked from, so a copy costs little more than its
  * number. A sequence whose tokens are the beginning of another's is therefore worth little:
  * the other can be gone back from, at most 255 tokens of work away. When numbers are short,
- * the oldest of such ones is given up before any other. When it is room that is short, they
- * free none, and the oldest of all goes. What chats have in common counts as used whenever a
- * prompt begins with it.
+ * the oldest of such ones is given up before any other, but for what chats have in common:
+ * that is of use as long as any of them goes on or a new one begins, so it goes by its age
+ * alone. When it is room that is short, beginnings free none, and the oldest of all goes.
  *
  * Nothing is indexed: a prompt is compared with each sequence, 64 times 32,768 tokens in
  * about a millisecond, and only until the first difference.
@@ -29,6 +29,8 @@ struct entry {
 struct sl_seqstore {
     const struct sl_enginefn *engine; /* borrowed */
     struct entry *list;               /* [n_max] */
+    uint32_t *floors; /* [n_seq_max] of each sequence: it is free to go back so far, as far as its
+                         last tokens allow; what was gone back in before remembers less */
     uint32_t n, n_max;
     uint64_t clock;
 };
@@ -44,8 +46,9 @@ int sl_seqstore_new(struct sl_seqstore **ret_store, const struct sl_enginefn *en
     store->engine = engine;
     store->n_max = n_max;
     store->list = calloc(n_max, sizeof(*store->list));
-    if (!store->list) {
-        free(store);
+    store->floors = calloc(engine->opts.n_seq_max, sizeof(*store->floors));
+    if (!store->list || !store->floors) {
+        sl_seqstore_free(store);
         return -ENOMEM;
     }
     *ret_store = store;
@@ -66,6 +69,7 @@ void sl_seqstore_free(struct sl_seqstore *store)
     while (store->n)
         remove_entry(store, store->n - 1);
     free(store->list);
+    free(store->floors);
     free(store);
 }
 
@@ -85,6 +89,38 @@ static uint32_t common(const int32_t *a, uint32_t n_a, const int32_t *b, uint32_
     return i;
 }
 
+void sl_seqstore_set_floor(struct sl_seqstore *store, int seq, uint32_t n)
+{
+    store->floors[seq] = n;
+}
+
+/* The lowest position that the sequence's last tokens are free to go back to. */
+static uint32_t floor_of(const struct sl_seqstore *store, int seq)
+{
+    uint32_t n_tok = tokens_of(store, seq, NULL);
+    uint32_t last = n_tok > SL_SEQSTORE_FREE_TOK ? n_tok - SL_SEQSTORE_FREE_TOK : 0;
+
+    return store->floors[seq] > last ? store->floors[seq] : last;
+}
+
+/* A fork of the sequence that has its first n tokens. Returns it, or what the engine said. */
+static int fork_at(struct sl_seqstore *store, int seq, uint32_t n)
+{
+    const struct sl_enginefn *engine = store->engine;
+    uint32_t floor = floor_of(store, seq);
+    int fork = engine->seq_fork(engine->arg, seq), r;
+
+    if (fork < 0)
+        return fork;
+    r = engine->seq_rewind(engine->arg, fork, n);
+    if (r < 0) {
+        (void)engine->seq_free(engine->arg, fork); /* it was just made */
+        return r;
+    }
+    store->floors[fork] = n < floor ? n : floor;
+    return fork;
+}
+
 /* How many tokens a fork of the entry could keep without computing any. */
 static uint32_t kept(const struct sl_seqstore *store, const struct entry *entry,
                      const int32_t *tokens, uint32_t n_most)
@@ -93,33 +129,17 @@ static uint32_t kept(const struct sl_seqstore *store, const struct entry *entry,
     uint32_t n_past = tokens_of(store, entry->seq, &past);
     uint32_t n = common(past, n_past, tokens, n_most);
 
-    if (n_past - n <= SL_SEQSTORE_FREE_TOK)
+    if (n >= floor_of(store, entry->seq))
         return n;
     return n / SL_SEQSTORE_BLOCK_TOK * SL_SEQSTORE_BLOCK_TOK;
-}
-
-/* Count what all chats of this prompt have in common as used. */
-static void touch_messages(struct sl_seqstore *store, const int32_t *tokens, uint32_t n)
-{
-    for (uint32_t i = 0; i < store->n; i++) {
-        const int32_t *past;
-        uint32_t n_past;
-
-        if (store->list[i].kind != SL_SEQSTORE_MESSAGE)
-            continue;
-        n_past = tokens_of(store, store->list[i].seq, &past);
-        if (common(past, n_past, tokens, n) == n_past)
-            store->list[i].used = ++store->clock;
-    }
 }
 
 int sl_seqstore_fork(struct sl_seqstore *store, const int32_t *tokens, uint32_t n,
                      uint32_t *ret_n_kept)
 {
-    const struct sl_enginefn *engine = store->engine;
     struct entry *best = NULL;
     uint32_t best_n = 0;
-    int seq, r;
+    int seq;
 
     for (uint32_t i = 0; i < store->n && n > 1; i++) {
         uint32_t n_kept = kept(store, &store->list[i], tokens, n - 1);
@@ -132,25 +152,15 @@ int sl_seqstore_fork(struct sl_seqstore *store, const int32_t *tokens, uint32_t 
     if (!best)
         return -ENOENT;
     best->used = ++store->clock;
-    touch_messages(store, tokens, n);
-    seq = engine->seq_fork(engine->arg, best->seq);
-    if (seq < 0)
-        return seq;
-    r = engine->seq_rewind(engine->arg, seq, best_n);
-    if (r < 0) {
-        (void)engine->seq_free(engine->arg, seq); /* it was just made */
-        return r;
-    }
-    *ret_n_kept = best_n;
+    seq = fork_at(store, best->seq, best_n);
+    if (seq >= 0)
+        *ret_n_kept = best_n;
     return seq;
 }
 
-/* An entry that holds the same tokens, or NULL. */
-static struct entry *find_same(struct sl_seqstore *store, int seq)
+/* The entry that holds just these tokens, or NULL. */
+static struct entry *find_same(struct sl_seqstore *store, const int32_t *tokens, uint32_t n)
 {
-    const int32_t *tokens;
-    uint32_t n = tokens_of(store, seq, &tokens);
-
     for (uint32_t i = 0; i < store->n; i++) {
         const int32_t *past;
         uint32_t n_past = tokens_of(store, store->list[i].seq, &past);
@@ -159,6 +169,14 @@ static struct entry *find_same(struct sl_seqstore *store, int seq)
             return &store->list[i];
     }
     return NULL;
+}
+
+void sl_seqstore_touch(struct sl_seqstore *store, const int32_t *tokens, uint32_t n)
+{
+    struct entry *same = find_same(store, tokens, n);
+
+    if (same)
+        same->used = ++store->clock;
 }
 
 /* Whether another entry begins with all that this one holds. */
@@ -204,7 +222,7 @@ static void make_room(struct sl_seqstore *store)
         return;
     for (uint32_t i = 0; i < store->n; i++)
         if ((found == UINT32_MAX || store->list[i].used < store->list[found].used) &&
-            is_beginning(store, i))
+            store->list[i].kind != SL_SEQSTORE_FIRST && is_beginning(store, i))
             found = i;
     remove_entry(store, found != UINT32_MAX ? found : find_oldest(store));
 }
@@ -212,14 +230,16 @@ static void make_room(struct sl_seqstore *store)
 void sl_seqstore_put(struct sl_seqstore *store, int seq, enum sl_seqstore_kind kind,
                      uint32_t slot)
 {
-    struct entry *same = find_same(store, seq);
+    const int32_t *tokens = NULL;
+    uint32_t n_tok = tokens_of(store, seq, &tokens);
+    struct entry *same = find_same(store, tokens, n_tok);
 
     if (same) {
         same->used = ++store->clock;
         same->slot = slot;
         same->kind = kind < same->kind ? kind : same->kind;
     }
-    if (same || tokens_of(store, seq, NULL) == 0) {
+    if (same || n_tok == 0) {
         (void)store->engine->seq_free(store->engine->arg, seq); /* the caller's, so it exists */
         return;
     }
@@ -228,20 +248,22 @@ void sl_seqstore_put(struct sl_seqstore *store, int seq, enum sl_seqstore_kind k
         (struct entry){.seq = seq, .kind = kind, .slot = slot, .used = ++store->clock};
 }
 
-void sl_seqstore_copy(struct sl_seqstore *store, int seq, enum sl_seqstore_kind kind,
-                      uint32_t slot)
+void sl_seqstore_copy(struct sl_seqstore *store, int seq, uint32_t n_tok,
+                      enum sl_seqstore_kind kind, uint32_t slot)
 {
-    struct entry *same = find_same(store, seq);
+    const int32_t *tokens = NULL;
+    struct entry *same;
     int copy;
 
+    (void)tokens_of(store, seq, &tokens); /* n_tok or more */
+    assert(n_tok > 0 && tokens);
+    same = find_same(store, tokens, n_tok);
     if (same) {
         same->used = ++store->clock;
         return;
     }
-    if (tokens_of(store, seq, NULL) == 0)
-        return;
     make_room(store);
-    copy = store->engine->seq_fork(store->engine->arg, seq);
+    copy = fork_at(store, seq, n_tok);
     if (copy >= 0)
         sl_seqstore_put(store, copy, kind, slot);
 }

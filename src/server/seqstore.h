@@ -20,8 +20,8 @@
 enum sl_seqstore_kind {
     SL_SEQSTORE_REPLY = 0, /* where a request ended; of two that are the same this counts */
     SL_SEQSTORE_PROMPT,    /* where its prompt ended */
-    SL_SEQSTORE_MESSAGE,   /* where the messages ended that chats have in common, or that a
-                              later request may change */
+    SL_SEQSTORE_MESSAGE,   /* where all messages but the last ended, which may be changed */
+    SL_SEQSTORE_FIRST,     /* where the first message ended, which chats have in common */
 };
 
 struct sl_seqstore;
@@ -39,15 +39,25 @@ void sl_seqstore_free(struct sl_seqstore *store); /* frees its sequences; NULL i
 int sl_seqstore_fork(struct sl_seqstore *store, const int32_t *tokens, uint32_t n,
                      uint32_t *ret_n_kept);
 
+/*
+ * Tell how far back a sequence of the caller's is free to go, beyond what its last tokens allow:
+ * to position n, 0 of one that is new. Those that were forked here are known.
+ */
+void sl_seqstore_set_floor(struct sl_seqstore *store, int seq, uint32_t n);
+
 /* Take a sequence over from the caller; slot is whose it was. If it is empty, or another
  * holds the same, it is freed instead. */
 void sl_seqstore_put(struct sl_seqstore *store, int seq, enum sl_seqstore_kind kind,
                      uint32_t slot);
 
-/* Keep a copy of a sequence that stays the caller's. Without a free sequence for it there is
- * none, which only costs time later. */
-void sl_seqstore_copy(struct sl_seqstore *store, int seq, enum sl_seqstore_kind kind,
-                      uint32_t slot);
+/* Count as used what holds just these tokens. */
+void sl_seqstore_touch(struct sl_seqstore *store, const int32_t *tokens, uint32_t n);
+
+/* Keep a copy of the first n_tok tokens of a sequence that stays the caller's: all of them, or
+ * up to a position that it is free to go back to. If that fails there is none, which only
+ * costs time later. */
+void sl_seqstore_copy(struct sl_seqstore *store, int seq, uint32_t n_tok,
+                      enum sl_seqstore_kind kind, uint32_t slot);
 
 /* Give one up. Returns false if there is none. */
 bool sl_seqstore_evict(struct sl_seqstore *store);

@@ -44,11 +44,11 @@ static uint32_t pick_decoding(struct pick *p, uint32_t n_most)
 /* How many rows more a slot's prompt can use in this step. */
 static uint32_t wants(const struct pick *p, uint32_t slot)
 {
-    uint32_t most = min_u32(p->slots[slot].n_pending, p->slots[slot].n_most);
+    uint32_t most = p->slots[slot].n_pending;
 
-    if (p->slots[slot].n_pending < 2)
+    if (most < 2)
         return 0;
-    if (most == p->slots[slot].n_pending && p->n_logits == 0)
+    if (p->n_logits == 0)
         most--; /* its last token waits for a row of logits */
     return most > p->rows[slot] ? most - p->rows[slot] : 0;
 }

@@ -21,7 +21,6 @@
 
 struct sl_steppick_slot {
     uint32_t n_pending; /* tokens to compute, the last of which gives logits; 0: none */
-    uint32_t n_most;    /* of them in one step, at least 1: up to where a copy is to be kept */
 };
 
 struct sl_steppick_limits {

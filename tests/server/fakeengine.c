@@ -67,7 +67,8 @@ static int seq_new(void *arg)
     for (uint32_t i = 0; i < fake->opts.n_seq_max; i++)
         if (!fake->seqs[i].is_used) {
             fake->seqs[i].is_used = true;
-            fake->seqs[i].n = 0;
+            fake->seqs[i].n = fake->seqs[i].n_marked = fake->seqs[i].floor = 0;
+            memset(fake->seqs[i].marks, 0, sizeof(fake->seqs[i].marks));
             return (int)i;
         }
     return -E2BIG;
@@ -95,6 +96,9 @@ static int seq_fork(void *arg, int seq)
         return id;
     to = get(fake, id);
     to->n = from->n;
+    to->n_marked = from->n_marked;
+    to->floor = from->floor;
+    memcpy(to->marks, from->marks, sizeof(to->marks));
     memcpy(to->tokens, from->tokens, from->n * sizeof(int32_t));
     memcpy(to->blocks, from->blocks, sizeof(to->blocks));
     for (uint32_t i = 0; i < blocks_of(to->n); i++)
@@ -117,7 +121,10 @@ static int seq_rewind(void *arg, int seq, int64_t n_keep)
 
     CHECK(n_keep >= 0 && n_keep <= s->n && !s->is_busy);
     /* what the store promises: nothing has to be computed */
-    CHECK(s->n - n_keep <= 32 || n_keep % 256 == 0);
+    CHECK(n_keep >= s->floor || n_keep % 256 == 0 || n_keep == s->marks[0] ||
+          n_keep == s->marks[1]);
+    if (n_keep < s->floor)
+        s->floor = (uint32_t)n_keep;
     truncate_to(arg, s, (uint32_t)n_keep);
     return 0;
 }
@@ -141,7 +148,18 @@ static void extend(struct fakeengine *fake, struct fakeengine_seq *s, const int3
         s->blocks[i] = take_block(fake);
     memcpy(s->tokens + s->n, tokens, n * sizeof(*tokens));
     s->n += n;
+    s->floor = s->n > s->floor + 32 ? s->n - 32 : s->floor;
     fake->n_computed += n;
+}
+
+static int seq_mark(void *arg, int seq, int64_t pos)
+{
+    struct fakeengine_seq *s = get(arg, seq);
+
+    CHECK(!s->is_busy && pos > s->n);
+    if (s->marks[0] != pos && s->marks[1] != pos)
+        s->marks[s->n_marked++ % 2] = (uint32_t)pos;
+    return 0;
 }
 
 static int seq_save(void *arg, int seq, const char *path, uint64_t *ret_bytes)
@@ -245,6 +263,7 @@ static int fail(struct fakeengine *fake, const struct sluice_batch *batch, uint3
         struct fakeengine_seq *s = get(fake, batch[i].seq);
 
         truncate_to(fake, s, s->n / 256 * 256);
+        s->floor = s->n;
     }
     return code;
 }
@@ -460,7 +479,7 @@ void fakeengine_init(struct fakeengine *fake, struct sl_enginefn *fn,
     *fn = (struct sl_enginefn){
         .arg = fake, .opts = *opts, .n_vocab = FAKE_N_VOCAB, .seq_new = seq_new,
         .seq_free = seq_free, .seq_fork = seq_fork, .seq_tokens = seq_tokens,
-        .seq_rewind = seq_rewind, .seq_save = seq_save, .seq_load = seq_load,
+        .seq_rewind = seq_rewind, .seq_mark = seq_mark, .seq_save = seq_save, .seq_load = seq_load,
         .decode = decode, .prefill_begin = prefill_begin,
         .prefill_advance = prefill_advance, .prefill_drop = prefill_drop, .error = error_text,
         .counters = counters, .piece = piece, .is_eog = is_eog, .sampler_new = sampler_new,

@@ -33,6 +33,9 @@ struct fakeengine_seq {
     bool is_used;
     bool is_busy; /* in the prefill */
     uint32_t n;
+    uint32_t marks[2]; /* positions */
+    uint32_t n_marked;
+    uint32_t floor; /* so far back its last tokens allow to go */
     int32_t tokens[FAKE_CTX_MAX];
     uint32_t blocks[FAKE_CTX_MAX / 256 + 1];
 };

@@ -111,10 +111,9 @@ void schedworld_defaults(struct schedworld *world)
 {
     memset(world, 0, sizeof(*world));
     world->session = (struct sluice_session_opts){
-        .n_ctx = 2048, .n_seq_max = 12, .n_chunk = 64, .n_logits = 4};
+        .n_ctx = 2048, .n_seq_max = 12, .n_chunk = 64, .n_logits = 4, .n_marks = 2};
     world->opts = (struct sl_sched_opts){
-        .n_slots = 4, .n_queue_max = 64, .n_kept = 8, .max_step_ms = 1e9,
-        .cuts_at_messages = true};
+        .n_slots = 4, .n_queue_max = 64, .n_kept = 8, .max_step_ms = 1e9};
 }
 
 void schedworld_init(struct schedworld *world)

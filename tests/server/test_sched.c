@@ -444,24 +444,58 @@ static void test_prefixes_are_used_again(void **state)
     schedworld_done(&world);
 }
 
-/* A long history comes at once, and then its last message is changed. */
-static void test_marks_spare_the_tokens_behind_a_block(void **state)
+/* A long history comes at once, and then its last message is changed. Reading it takes no
+ * more steps for what is kept of it. */
+static void test_ends_of_messages_are_kept(void **state)
 {
-    for (int cuts = 0; cuts < 2; cuts++) {
-        uint32_t system = add_message(0, 1, 300), last, n;
-        uint32_t cached;
+    static const uint32_t lengths[][2] = {{300, 400}, {5, 3}, {700, 1}, {250, 5}, {20, 600}};
+
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        uint32_t system = add_message(0, 1, lengths[i][0]), last, n, after;
 
         schedworld_defaults(&world);
-        world.opts.cuts_at_messages = cuts;
+        world.opts.n_kept = 5; /* what one request leaves, and one more */
         schedworld_init(&world);
-        last = add_message(system, 2, 400);
+        last = add_message(system, 2, lengths[i][1]);
         n = add_message(add_message(last, 3, 100), 0, 3);
-        assert_int_equal(ask(n, system, last, 0, &n), 0);
-        n = add_message(add_message(last, 4, 100), 0, 3);
-        cached = ask(n, system, last, 0, &n);
-        assert_int_equal(cached, cuts ? last : last / 256 * 256);
+        assert_int_equal(ask(n, system, last, 0, &after), 0);
+        assert_true(world.fake.n_steps <= n / 64 + 1 + after - n);
+        n = add_message(add_message(last, 4, 110), 0, 3);
+        assert_true(ask(n, system, last, 0, &after) >= last);
+        n = add_message(add_message(system, 5, 120), 0, 3);
+        assert_true(ask(n, system, 0, 0, &after) >= system);
         schedworld_done(&world);
     }
+}
+
+static void test_slots_are_saved_and_restored(void **state)
+{
+    struct sl_sched_file file = {0};
+    struct sl_diag diag = {""};
+    uint32_t n = add_message(0, 1, 500), after, want;
+    int32_t first[sizeof(chat) / sizeof(chat[0])];
+
+    schedworld_defaults(&world);
+    world.session.n_ctx = 1024;
+    schedworld_init(&world);
+    assert_int_equal(sl_sched_save(world.sched, 0, "file", &file, &diag), -ENOENT);
+    assert_string_equal(diag.text, "slot 0 has nothing to save");
+    (void)ask(n, 0, 0, 0, &after);
+    memcpy(first, chat, sizeof(first));
+    assert_int_equal(sl_sched_save(world.sched, 0, "file", &file, &diag), 0);
+    assert_true(file.n_tok >= n && file.n_tok <= after && file.n_bytes == file.n_tok * 4);
+    want = file.n_tok < after ? file.n_tok : after - 1;
+    assert_int_equal(sl_sched_erase(world.sched, 0), file.n_tok);
+    assert_int_equal(sl_sched_restore(world.sched, 3, "file", &file, &diag), 0);
+    assert_int_equal(sl_sched_restore(world.sched, 2, "file", &file, &diag), 0); /* it is there */
+    assert_int_equal(ask(after, 0, 0, 0, &n), want);
+    /* others take the room, and give it back */
+    for (uint64_t seed = 2; seed < 5; seed++)
+        (void)ask(add_message(0, seed, 600), 0, 0, 0, &n);
+    assert_int_equal(sl_sched_restore(world.sched, 1, "file", &file, &diag), 0);
+    memcpy(chat, first, sizeof(first));
+    assert_int_equal(ask(after, 0, 0, 0, &n), want);
+    schedworld_done(&world);
 }
 
 static void test_the_cache_gives_room(void **state)
@@ -685,7 +719,8 @@ int main(void)
         cmocka_unit_test(test_replies_do_not_depend_on_company),
         cmocka_unit_test(test_a_long_prompt_does_not_stop_others),
         cmocka_unit_test(test_prefixes_are_used_again),
-        cmocka_unit_test(test_marks_spare_the_tokens_behind_a_block),
+        cmocka_unit_test(test_ends_of_messages_are_kept),
+        cmocka_unit_test(test_slots_are_saved_and_restored),
         cmocka_unit_test(test_the_cache_gives_room),
         cmocka_unit_test(test_clients_go_away),
         cmocka_unit_test(test_a_lone_reader_goes_at_once),

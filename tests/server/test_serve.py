@@ -157,24 +157,28 @@ def test_beginnings_are_used_again(serve):
 
 
 def mixed_requests():
-    return [
+    """With the tokens of their replies and what was likely in their place."""
+    probs = {CHAT: {'logprobs': True, 'top_logprobs': 2},
+             '/completion': {'n_probs': 3, 'return_tokens': True}}
+    return [(path, {**body, **probs[path]}) for path, body in [
         (CHAT, chat(VERSE, max_tokens=60)),
         (CHAT, chat(VERSE * 30, max_tokens=20)),
         ('/completion', {'prompt': VERSE * 15, 'n_predict': 50, 'seed': 3}),
         (CHAT, chat('Who art thou?', temperature=1.5, max_tokens=80)),
-        ('/completion', {'prompt': 'And God said', 'n_predict': 90, 'seed': 4, 'n_probs': 3}),
+        ('/completion', {'prompt': 'And God said', 'n_predict': 90, 'seed': 4}),
         (CHAT, chat(VERSE * 8, max_tokens=50, repeat_penalty=1.3)),
         ('/completion', {'prompt': VERSE * 3, 'n_predict': 40, 'seed': 5, 'cache_prompt': False}),
         (CHAT, chat('Sing.', max_tokens=40, logit_bias={'60': -5})),
-    ]
+    ]]
 
 
 def reply_of(path, reply):
     if path == CHAT:
         return (said(reply), reply['choices'][0]['finish_reason'],
-                reply['usage']['completion_tokens'])
-    return (reply['content'], reply['stop_type'], reply['tokens_predicted'],
-            json.dumps(reply.get('completion_probabilities')))
+                reply['usage']['completion_tokens'], reply['choices'][0]['logprobs']['content'])
+    assert len(reply['tokens']) == len(reply['completion_probabilities']) > 0
+    return (reply['content'], reply['stop_type'], reply['tokens_predicted'], reply['tokens'],
+            reply['completion_probabilities'])
 
 
 @pytest.mark.parametrize('args', [('--parallel', 8), ('--parallel', 3, '--chunk', 32),

@@ -116,7 +116,7 @@ static void test_memory_is_given_back_once(void **state)
 {
     static struct fakeengine fake;
     const struct sluice_session_opts session = {
-        .n_ctx = 512, .n_seq_max = 2, .n_chunk = 16, .n_logits = 1};
+        .n_ctx = 512, .n_seq_max = 2, .n_chunk = 16, .n_logits = 1, .n_marks = 2};
     struct sl_enginefn fn;
     struct sl_enginework work = {
         .engine = &fn,

@@ -37,7 +37,7 @@ static struct sl_steppick pick(const uint32_t *pending, uint32_t n, uint32_t tur
     for (uint32_t size = 1; size <= 1024 && ms_per_row > 0; size *= 2)
         sl_stepcost_add(&cost, size, size * ms_per_row);
     for (uint32_t i = 0; i < n; i++)
-        slots[i] = (struct sl_steppick_slot){.n_pending = pending[i], .n_most = UINT32_MAX};
+        slots[i] = (struct sl_steppick_slot){.n_pending = pending[i]};
     return sl_steppick(slots, n, turn, &limits, &cost, rows);
 }
 
@@ -78,19 +78,6 @@ static void test_slow_decoding_may_be_doubled(void **state)
 
     assert_int_equal(rows[2], 2);
     assert_true(p.is_over && p.is_short && p.n_decoding == 2 && p.n_rows == 4);
-}
-
-static void test_a_copy_ends_a_part(void **state)
-{
-    struct sl_steppick_slot slots[] = {{.n_pending = 1000, .n_most = 30},
-                                       {.n_pending = 1000, .n_most = UINT32_MAX}};
-    struct sl_steppick_limits limits = {.n_rows = 512, .n_logits = 2, .max_ms = 1};
-    struct sl_stepcost cost = {0};
-    uint32_t rows[2];
-
-    (void)sl_steppick(slots, 2, 0, &limits, &cost, rows);
-    assert_int_equal(rows[0], 30);
-    assert_int_equal(rows[1], 482);
 }
 
 /* Whatever the state: limits hold, something is done, nobody waits for ever. */
@@ -253,7 +240,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_by_hand),
         cmocka_unit_test(test_slow_decoding_may_be_doubled),
-        cmocka_unit_test(test_a_copy_ends_a_part),
         cmocka_unit_test(test_random_states),
         cmocka_unit_test(test_everyone_has_a_turn),
         cmocka_unit_test(test_costs),
