@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 
 import pytest
 
@@ -65,17 +64,15 @@ def test_ollama_names(world):
     assert one['architecture'] == 'lfm2moe' and one['quantization'] == 'Q4_K_M'
     assert one['bytes'] == len(data) and one['path'] == str(blob)
     assert one['sha256'] == digest(data) and one['note'] is None
-    for name in ('lfm2:24b', 'LFM2:24B', 'library/lfm2:24b', 'registry.ollama.ai/library/lfm2:24b',
-                 'ollama.com/library/lfm2:24b', f'sha256-{digest(data)}'):
+    for name in ('lfm2:24b', 'ollama.com/library/LFM2:24B', f'sha256-{digest(data)}'):
         leads(world, name, blob)
-    for name in ('lfm2', 'lfm2:latest', 'library/lfm2'):
-        leads(world, name, latest)
-    for name in ('hf.co/LiquidAI/LFM2-1.2B-GGUF:Q8_0', 'hf.co/liquidai/lfm2-1.2b-gguf:q8_0',
-                 'huggingface.co/LiquidAI/LFM2-1.2B-GGUF', 'https://hf.co/LiquidAI/LFM2-1.2B-GGUF'):
+    leads(world, 'lfm2', latest)
+    for name in ('hf.co/LiquidAI/LFM2-1.2B-GGUF:Q8_0',
+                 'https://huggingface.co/liquidai/lfm2-1.2b-gguf'):
         leads(world, name, other)
     leads(world, 'me/mine', mine)
     leads(world, 'models.example.com:5000/team/far:v1', away)
-    for name in ('lfm2:8b', 'me/lfm2:24b', 'hf.co/library/lfm2:24b', 'team/far:v1'):
+    for name in ('lfm2:8b', 'team/far:v1'):
         lost(world, name)
 
 
@@ -170,14 +167,13 @@ def test_hf_names(world):
     one = found[f'{REPO}:Q4_K_M']
     assert one['store'] == 'huggingface' and one['repo'] == REPO and one['tag'] == 'Q4_K_M'
     assert one['path'] == str(snapshot / Q4) and one['sha256'] == digest(gguf())
-    for name in (f'{REPO}:Q4_K_M', f'{REPO}:q4_k_m', f'hf.co/{REPO}:Q4_K_M', f'{REPO}:{Q4}',
-                 f'{REPO}:{Q4[:-5]}', f'{REPO}@main:Q4_K_M', f'{REPO}@{COMMIT[:10]}:Q4_K_M',
-                 f'https://huggingface.co/{REPO}:Q4_K_M', REPO.lower() + ':q4_k_m', Q4, Q4[:-5],
+    for name in (f'{REPO}:Q4_K_M', f'https://huggingface.co/{REPO.lower()}:q4_k_m',
+                 f'{REPO}:{Q4}', f'{REPO}@main:Q4_K_M', f'{REPO}@{COMMIT[:10]}:{Q4[:-5]}', Q4[:-5],
                  f'{COMMIT}/{Q4}'):
         leads(world, name, snapshot / Q4)
     text = world.path(REPO)
     assert 'may mean any of 2' in text and f'{REPO}:Q8_0' in text and str(snapshot / Q8) in text
-    for name in (f'{REPO}:Q6_K', f'{REPO}:K_M.gguf', 'LiquidAI', f'ollama.com/{REPO}'):
+    for name in (f'{REPO}:K_M.gguf', f'ollama.com/{REPO}'):
         lost(world, name)
 
 
@@ -195,8 +191,7 @@ def test_hf_split_files(world):
     assert found['parts'] == 3 and found['bytes'] == sum(map(len, parts.values()))
     assert found['state'] == 'ok' and found['path'].endswith('-00001-of-00003.gguf')
     first = snapshot / next(iter(parts))
-    for name in (REPO, f'{REPO}:Q8_0', f'{REPO}:Q8_0/{first.name}', f'{REPO}:LFM2-Q8_0',
-                 'LFM2-Q8_0', 'Q8_0/LFM2-Q8_0'):
+    for name in (REPO, f'{REPO}:Q8_0/{first.name}', f'{REPO}:LFM2-Q8_0', 'Q8_0/LFM2-Q8_0'):
         leads(world, name, first)
     last = snapshot / list(parts)[2]
     last.unlink()
@@ -258,8 +253,8 @@ def test_lmstudio_names(world):
     found = world.ls()
     assert set(found) == {f'{REPO}:Q4_K_M', f'{REPO}:Q8_0', 'infra-ai/ocelot-v1:q4_0'}
     ocelot = world.lmstudio_root / 'infra-ai' / 'ocelot-v1' / 'ocelot-v1-instruct-q4_0.gguf'
-    for name in ('infra-ai/ocelot-v1', 'infra-ai/ocelot-v1:q4_0', 'ocelot-v1/' + ocelot.name,
-                 'infra-ai/ocelot-v1:ocelot-v1-instruct-q4_0.gguf', 'ocelot-v1-instruct-q4_0'):
+    for name in ('infra-ai/ocelot-v1:q4_0', 'ocelot-v1/' + ocelot.name,
+                 'infra-ai/ocelot-v1:ocelot-v1-instruct-q4_0.gguf'):
         leads(world, name, ocelot)
     leads(world, f'{REPO}:{Q8}', world.lmstudio_root / REPO / Q8)
     lost(world, 'hf.co/infra-ai/ocelot-v1')
@@ -299,7 +294,7 @@ def test_folders(world, tmp_path):
     found = world.ls()
     assert set(found) == {Q4, Q8, 'X.SLPACK'}
     assert found['X.SLPACK']['state'] == 'broken' and 'GGUF' in found['X.SLPACK']['note']
-    for name in (Q4, Q4[:-5], Q4.lower(), f'er/{Q4}', f'deep/er/{Q4[:-5]}'):
+    for name in (Q4.lower(), f'deep/er/{Q4[:-5]}'):
         leads(world, name, one / 'deep' / 'er' / Q4)
     lost(world, f'eper/{Q4}')
     put(two / Q4, gguf(fill=65))
@@ -532,27 +527,3 @@ def test_how_they_would_run(demo, tmp_path):
     assert found['x-Q4_K_M.gguf']['memory'] == want
     assert found['x-Q4_K_M.gguf']['bytes'] == 15 << 30
     assert want in good('ls', env=env)
-
-
-# speed
-
-def test_thousands_of_files_are_listed_at_once(world, tmp_path):
-    """5,000 models in a hundred folders: 0.1 s. The bound here is wide, for machines that do
-    other things meanwhile; the time is printed."""
-    data = [gguf('llama', 2), gguf()]
-    for i in range(5000):
-        folder = tmp_path / 'm' / f'{i % 100:02}'
-        if i < 100:
-            folder.mkdir(parents=True)
-        (folder / f'model-{i}-Q4_0.gguf').write_bytes(data[i % 50 == 0])
-    world.env['SLUICE_MODELS'] = str(tmp_path / 'm')
-    seconds = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        subprocess.run([SLUICE, 'ls'], env=world.env, stdout=subprocess.DEVNULL, check=True)
-        seconds.append(time.perf_counter() - begin)
-    print(f'sluice ls over 5,000 models: {min(seconds) * 1e3:.1f} ms')
-    assert min(seconds) < 1.0
-    models = world.listing()['models']
-    assert len(models) == 5000 and sum(m['supported'] for m in models) == 100
-    leads(world, 'model-1000-Q4_0', tmp_path / 'm' / '00' / 'model-1000-Q4_0.gguf')

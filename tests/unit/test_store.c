@@ -144,9 +144,22 @@ static void test_names_of_a_list(void **state)
     assert_int_equal(store.n_models, 8);
 
     assert_string_equal(find(&store, "lfm2:24b"), "/o/1");
+    assert_string_equal(find(&store, "LFM2:24B"), "/o/1");
+    assert_string_equal(find(&store, "lfm2"), "/o/1");
+    assert_string_equal(find(&store, "library/lfm2:24b"), "/o/1");
+    assert_string_equal(find(&store, "registry.ollama.ai/library/lfm2:24b"), "/o/1");
+    assert_string_equal(find(&store, "ollama.com/me/lfm2"), "/o/2");
+    assert_string_equal(find(&store, "hf.co/library/lfm2:24b"), "none");
     assert_string_equal(find(&store, "me/lfm2"), "/o/2");
     assert_string_equal(find(&store, "hf.co/u/r:Q8_0"), "/o/3");
     assert_string_equal(find(&store, "hf.co/u/r:q4_0"), "/h/r-Q4_0.gguf");
+    assert_string_equal(find(&store, "huggingface.co/u/r:q8_0"), "/o/3");
+    assert_string_equal(find(&store, "https://hf.co/u/r:Q6_K"), "/h/r-Q6_K.gguf");
+    assert_string_equal(find(&store, "u/r@main:Q6_K"), "/h/r-Q6_K.gguf");
+    assert_string_equal(find(&store, "U/R:r-q6_k"), "/h/r-Q6_K.gguf");
+    assert_string_equal(find(&store, "r-Q6_K"), "/h/r-Q6_K.gguf");
+    assert_string_equal(find(&store, "u/r:Q8_0"), "none");
+    assert_string_equal(find(&store, "u"), "none");
     assert_string_equal(find(&store, "u/r"), "several");
     assert_string_equal(find(&store, "u/r:r-Q6_K.gguf"), "/h/r-Q6_K.gguf");
     assert_string_equal(find(&store, "P/Q"), "/l/p/q/q.gguf");
