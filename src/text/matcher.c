@@ -392,13 +392,15 @@ bool sl_matcher_is_done(const struct sl_matcher *m)
 static int put_state(struct sl_matcher *m, const struct sl_matcher *from, uint32_t i_state)
 {
     const struct sl_state *state = &from->table.states[i_state];
-    const struct sl_item *items = from->table.items + state->item;
     int r = 0;
 
     m->n_out = 0;
     m->is_done = state->is_done;
-    for (uint32_t i = 0; i < state->n && r == 0; i++)
-        r = put_out(m, items[i].point, items[i].set);
+    for (uint32_t i = 0; i < state->n && r == 0; i++) {
+        const struct sl_item *item = &from->table.items[state->item + i];
+
+        r = put_out(m, item->point, item->set);
+    }
     return r;
 }
 

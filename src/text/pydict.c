@@ -148,8 +148,8 @@ static int rebuild(const struct sl_pydict_member *members, size_t n, size_t body
 int sl_pydict_end(struct sl_pydict_stack *stack, const struct sl_pydict *dict,
                   struct sl_jsonwriter *w, enum sl_pydict_rule rule)
 {
-    struct sl_pydict_member *members = stack->members + dict->first_member;
     size_t n = stack->n - dict->first_member;
+    struct sl_pydict_member *members = n ? stack->members + dict->first_member : NULL;
     bool found = false;
     int r = 0;
 
