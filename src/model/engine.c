@@ -166,6 +166,11 @@ static int open_vocab(struct sluice_model *m, struct sl_diag *diag)
     if (r < 0)
         goto done;
     r = sl_tokenizer_new(&m->tokenizer, m->vocab, diag);
+    if (r < 0)
+        goto done;
+    r = sl_tokentrie_share_new(&m->trie, m->vocab);
+    if (r < 0)
+        (void)sl_diag_set(diag, r, "not enough memory for the vocabulary");
 
 done:
     free(tokens);
@@ -519,6 +524,7 @@ void sluice_model_close(struct sluice_model *m)
     sl_nodecopy_done(&m->copies);
     sl_cache_free(m->cache);
     sl_tokenizer_free(m->tokenizer);
+    sl_tokentrie_share_free(m->trie);
     sl_vocab_free(m->vocab);
     sl_weights_done(&m->weights);
     free(m->addresses);

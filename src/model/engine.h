@@ -20,6 +20,7 @@
 #include "sluice.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
+#include "text/tokentrie.h"
 #include "text/vocab.h"
 
 struct sluice_model {
@@ -31,6 +32,7 @@ struct sluice_model {
     struct sl_kernels kernels;
     struct sl_vocab *vocab;
     struct sl_tokenizer *tokenizer;
+    struct sl_tokentrie_share *trie; /* for grammars */
     struct sl_cache *cache; /* NULL for dense models */
     struct sl_topology *topology; /* owned */
     struct sl_placement placement;

@@ -9,7 +9,6 @@
 #include "text/grammar.h"
 #include "text/sampler.h"
 #include "text/tokenmask.h"
-#include "text/tokentrie.h"
 
 _Static_assert(SLUICE_TOKENIZE_BOS == (int)SL_TOKENIZER_BOS &&
                    SLUICE_TOKENIZE_SPECIAL == (int)SL_TOKENIZER_SPECIAL, "same flags");
@@ -102,10 +101,9 @@ void sluice_sampler_opts_default(const struct sluice_model *model,
 
 struct sluice_sampler {
     struct sl_sampler *inner;
-    const struct sl_vocab *vocab; /* borrowed from the model */
-    /* NULL without a grammar; mask borrows the others */
+    struct sl_tokentrie_share *trie; /* borrowed from the model */
+    /* NULL without a grammar; mask borrows grammar */
     struct sl_grammar *grammar;
-    struct sl_tokentrie *trie;
     struct sl_tokenmask *mask;
     int grammar_error; /* an accepted token broke the grammar */
 };
@@ -136,7 +134,7 @@ int sluice_sampler_new(struct sluice_sampler **ret_sampler, const struct sluice_
     sampler = calloc(1, sizeof(*sampler));
     if (!sampler)
         return sl_diag_set((struct sl_diag *)error, -ENOMEM, "not enough memory for the sampler");
-    sampler->vocab = model->vocab;
+    sampler->trie = model->trie;
     r = sl_sampler_new(&sampler->inner, &o, (struct sl_diag *)error);
     if (r < 0) {
         sluice_sampler_free(sampler);
@@ -149,10 +147,8 @@ int sluice_sampler_new(struct sluice_sampler **ret_sampler, const struct sluice_
 static void drop_grammar(struct sluice_sampler *sampler)
 {
     sl_tokenmask_free(sampler->mask);
-    sl_tokentrie_free(sampler->trie);
     sl_grammar_free(sampler->grammar);
     sampler->mask = NULL;
-    sampler->trie = NULL;
     sampler->grammar = NULL;
     sampler->grammar_error = 0;
     if (sampler->inner)
@@ -173,7 +169,7 @@ int sluice_sampler_set_grammar(struct sluice_sampler *sampler, const char *gbnf,
 {
     struct sl_diag *diag = (struct sl_diag *)error;
     struct sl_grammar *grammar = NULL;
-    struct sl_tokentrie *trie = NULL;
+    const struct sl_tokentrie *trie;
     struct sl_tokenmask *mask = NULL;
     int r;
 
@@ -184,17 +180,15 @@ int sluice_sampler_set_grammar(struct sluice_sampler *sampler, const char *gbnf,
     r = sl_grammar_new(&grammar, gbnf, len, diag);
     if (r < 0)
         return r;
-    r = sl_tokentrie_new(&trie, sampler->vocab);
+    r = sl_tokentrie_share_get(sampler->trie, &trie);
     r = r < 0 ? sl_diag_set(diag, r, "not enough memory for the grammar")
               : sl_tokenmask_new(&mask, grammar, trie, diag);
     if (r < 0) {
-        sl_tokentrie_free(trie);
         sl_grammar_free(grammar);
         return r;
     }
     drop_grammar(sampler);
     sampler->grammar = grammar;
-    sampler->trie = trie;
     sampler->mask = mask;
     return 0;
 }

@@ -1,6 +1,7 @@
 /*
  * The bytes of a vocabulary's tokens as a tree, laid out so that a walk over it is one
- * pass: for tokenmask.c. Made once per vocabulary, read-only afterwards, any thread.
+ * pass: for tokenmask.c. Made once per vocabulary, read-only afterwards, any thread. A share
+ * makes it when it is first asked for.
  */
 #pragma once
 
@@ -33,3 +34,14 @@ struct sl_tokentrie {
  */
 int sl_tokentrie_new(struct sl_tokentrie **ret_trie, const struct sl_vocab *vocab);
 void sl_tokentrie_free(struct sl_tokentrie *trie);
+
+struct sl_tokentrie_share;
+
+/* The vocabulary must outlive it. -ENOMEM. */
+int sl_tokentrie_share_new(struct sl_tokentrie_share **ret_share, const struct sl_vocab *vocab);
+/* Nobody uses its tree any more. NULL is allowed. */
+void sl_tokentrie_share_free(struct sl_tokentrie_share *share);
+
+/* The tree, borrowed until the share is freed. Any thread. -ENOMEM. */
+int sl_tokentrie_share_get(struct sl_tokentrie_share *share,
+                           const struct sl_tokentrie **ret_trie);
