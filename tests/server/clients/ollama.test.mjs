@@ -104,6 +104,8 @@ describeModels('ollama', (model, url) => {
     const root = await fetch(`${url()}/`);
     assert.equal(await root.text(), 'Ollama is running');
     assert.equal((await fetch(`${url()}/`, { method: 'HEAD' })).status, 200);
+    const page = await fetch(`${url()}/`, { headers: { Accept: 'text/html,*/*;q=0.8' } });
+    assert.match(await page.text(), /^<!doctype html>/i);
   });
 
   it('loads and gives back', async () => {
