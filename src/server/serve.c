@@ -9,6 +9,7 @@
 #include "server/serve.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -25,6 +26,7 @@
 
 #define RECALL_BYTES ((size_t)32 << 20)
 #define RETRY_S 1
+#define LARGE_BYTES (1 << 20)
 
 struct sl_serve {
     /* set once, then read only */
@@ -223,6 +225,9 @@ int sl_serve_start(struct sl_serve *serve, const struct sl_listen *sockets,
 
     if (r < 0)
         return r;
+    /* Large bodies are given back when they are freed: by itself malloc raises this at the
+     * first one, and then keeps what many clients have sent at once. */
+    (void)mallopt(M_MMAP_THRESHOLD, LARGE_BYTES); /* or memory is only larger */
     signals_to_end(&set);
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL); /* takes what it is given */
     serve->has_signals = pthread_create(&serve->signal_thread, NULL, run_signals, serve) == 0;
