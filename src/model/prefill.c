@@ -38,6 +38,7 @@ int sluice_prefill_begin(struct sluice_session *s, const struct sluice_batch *ba
         sl_session_push_run(s, st, (uint32_t)batch[i].seq, batch[i].tokens, batch[i].n_tokens,
                             batch[i].n_logits);
     s->is_prefilling = true;
+    s->prefill_layer_ns = 0;
     return 0;
 }
 
@@ -45,7 +46,7 @@ int sluice_prefill_advance(struct sluice_session *s, uint64_t max_ns, const floa
 {
     struct sl_step *st = &s->step;
     uint32_t n_layers = s->model->hp.n_layers;
-    uint64_t start = sl_clock_ns(), now = start, longest = 0;
+    uint64_t start = sl_clock_ns(), now = start;
     int r;
 
     if (!s->is_prefilling)
@@ -55,8 +56,9 @@ int sluice_prefill_advance(struct sluice_session *s, uint64_t max_ns, const floa
 
         r = sl_session_run_layers(s, st, st->layer + 1);
         now = sl_clock_ns();
-        longest = now - before > longest ? now - before : longest;
-    } while (r == 0 && st->layer < n_layers && now - start + longest <= max_ns);
+        if (now - before > s->prefill_layer_ns)
+            s->prefill_layer_ns = now - before;
+    } while (r == 0 && st->layer < n_layers && now - start + s->prefill_layer_ns <= max_ns);
 
     if (atomic_exchange(&s->is_cancelled, false) && r == 0 && st->layer < n_layers) {
         sl_session_undo_step(s, st);
