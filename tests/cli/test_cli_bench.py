@@ -232,8 +232,10 @@ def test_wrong_options(args, word):
 def test_wrong_models():
     refused(2, 'no model given', 'bench')
     refused(2, 'empty', 'bench', '-m', 'a,,b')
-    refused(1, 'No such file', 'bench', '-m', 'not-there.gguf', '-o', 'jsonl')
-    refused(1, 'No such file', 'bench', 'not-there.gguf')
+    for args in (['-m', 'not-there.gguf', '-o', 'jsonl'], ['not-there.gguf']):
+        done = sluice('bench', *args)
+        text = 'no file and no model is called not-there.gguf'
+        assert (done.returncode, done.stdout) == (1, b'') and text in done.stderr.decode(), done
     refused(1, 'at most 2048', 'bench', '-m', DEMO, '-o', 'jsonl', '-p', '2000', '-d', '200')
     refused(1, 'cannot write', 'bench', DEMO, '--html', 'no/such/folder/x.html')
 
