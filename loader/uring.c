@@ -42,6 +42,7 @@
 #include <unistd.h>
 
 #include "loader/readop.h"
+#include "loader/uring.h"
 
 #define REFUSALS_MAX 64     /* in a row, with no read in the kernel */
 #define TRANSIENT_INLINE 3  /* then a kernel thread is asked to do it */
@@ -434,3 +435,13 @@ const struct sl_readback_ops sl_uring_ops = {
     .has_given_up = uring_has_given_up,
     .get_info = uring_get_info,
 };
+
+int sl_uring_probe(void)
+{
+    struct uring u = { .setup = { .depth = 4 } };
+    int r = init_ring(&u);
+
+    if (u.has_ring)
+        io_uring_queue_exit(&u.ring);
+    return r < 0 ? r : 0;
+}

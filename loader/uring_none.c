@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "loader/readop.h"
+#include "loader/uring.h"
 
 static int none_open(struct sl_readback **ret_back, const struct sl_readback_setup *setup,
                      struct sl_diag *why)
@@ -21,3 +22,8 @@ const struct sl_readback_ops sl_uring_ops = {
     .open = none_open,
     .close = none_close,
 };
+
+int sl_uring_probe(void)
+{
+    return -ENOTSUP;
+}

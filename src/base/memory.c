@@ -1,8 +1,7 @@
 /*
  * Limits are looked up for the process's own cgroup and for each one above it, because
- * any of them can be the tightest. In a container the own path often is "/", with the
- * container's limit at the root of the mounted hierarchy: the walk ends there, so that
- * is covered too.
+ * any of them can be the tightest. Above memory.high the kernel slows a process down until
+ * it has given memory back, so that is as good as a limit.
  */
 #include "base/memory.h"
 
@@ -10,8 +9,9 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "base/cgroup.h"
 
 /* The number after a key at the start of a line ("MemAvailable:"); false if absent. */
 static bool read_key(const char *path, const char *key, uint64_t *ret_value)
@@ -30,86 +30,64 @@ static bool read_key(const char *path, const char *key, uint64_t *ret_value)
     return found;
 }
 
-/* What one cgroup directory leaves, or UINT64_MAX if it sets no limit. */
-static uint64_t left_in(const char *dir, bool is_v2)
+/* A number in the first line of a cgroup's file; false if there is none ("max"). */
+static bool read_number(const char *folder, const char *name, uint64_t *ret_value)
 {
-    char path[PATH_MAX + 32]; /* room for a file name */
-    uint64_t limit, usage, cache = 0;
+    char text[SL_CGROUP_TEXT_BYTES], end;
 
-    (void)snprintf(path, sizeof(path), "%s/%s", dir,
-                   is_v2 ? "memory.max" : "memory.limit_in_bytes");
-    if (!read_key(path, "", &limit)) /* v2 says "max" for none */
-        return UINT64_MAX;
-    (void)snprintf(path, sizeof(path), "%s/%s", dir,
-                   is_v2 ? "memory.current" : "memory.usage_in_bytes");
-    if (!read_key(path, "", &usage))
-        return UINT64_MAX;
-    (void)snprintf(path, sizeof(path), "%s/memory.stat", dir);
+    return sl_cgroup_read(folder, name, text) && text[0] >= '0' && text[0] <= '9' &&
+           sscanf(text, "%" SCNu64 "%c", ret_value, &end) == 2 && end == '\n';
+}
+
+/* Page cache of a cgroup that can be dropped. */
+static uint64_t droppable(const char *folder, bool is_v2)
+{
+    static const char *const keys[2][2] = { { "total_active_file", "total_inactive_file" },
+                                            { "active_file", "inactive_file" } };
+    char path[2 * PATH_MAX + 32];
+    uint64_t sum = 0;
+
+    (void)snprintf(path, sizeof(path), "%s/memory.stat", folder);
     for (int i = 0; i < 2; i++) {
-        static const char *const keys[2][2] = { { "total_active_file", "total_inactive_file" },
-                                                { "active_file", "inactive_file" } };
         uint64_t bytes;
 
         if (read_key(path, keys[is_v2][i], &bytes))
-            cache += bytes;
+            sum += bytes;
     }
-    if (limit >= (uint64_t)INT64_MAX / 2) /* v1's "none" */
-        return UINT64_MAX;
+    return sum;
+}
+
+/* Take a limit for the least if it leaves least. */
+static void apply_limit(void *arg, const char *folder, bool is_v2)
+{
+    static const char *const names[2][2] = { { "memory.limit_in_bytes", NULL },
+                                             { "memory.max", "memory.high" } };
+    struct sl_memory_limit *least = arg;
+    uint64_t usage, cache;
+
+    if (!read_number(folder, is_v2 ? "memory.current" : "memory.usage_in_bytes", &usage))
+        return;
+    cache = droppable(folder, is_v2);
     usage = usage > cache ? usage - cache : 0;
-    return limit > usage ? limit - usage : 0;
+    for (int i = 0; i < 2 && names[is_v2][i]; i++) {
+        uint64_t limit, left;
+
+        if (!read_number(folder, names[is_v2][i], &limit) || limit >= (uint64_t)INT64_MAX / 2)
+            continue; /* v1's "none" is such a number */
+        left = limit > usage ? limit - usage : 0;
+        if (left >= least->left_bytes)
+            continue;
+        least->left_bytes = left;
+        least->limit_bytes = limit;
+        (void)snprintf(least->file, sizeof(least->file), "%s/%s", folder, names[is_v2][i]);
+    }
 }
 
-/* Walk from a cgroup up to the root of its hierarchy. */
-static uint64_t left_on_path(const char *mount, const char *cgroup, bool is_v2)
+struct sl_memory_limit sl_memory_find_limit(const char *root)
 {
-    char dir[PATH_MAX];
-    uint64_t least = UINT64_MAX;
-    size_t mount_len = strlen(mount);
+    struct sl_memory_limit least = { .limit_bytes = UINT64_MAX, .left_bytes = UINT64_MAX };
 
-    if (snprintf(dir, sizeof(dir), "%s%s", mount, cgroup) >= (int)sizeof(dir))
-        return UINT64_MAX;
-    for (;;) {
-        uint64_t left = left_in(dir, is_v2);
-        char *slash;
-
-        if (left < least)
-            least = left;
-        slash = strrchr(dir, '/');
-        if (!slash || (size_t)(slash - dir) < mount_len)
-            break;
-        *slash = '\0';
-    }
-    return least;
-}
-
-static uint64_t cgroup_left(const char *root)
-{
-    char path[PATH_MAX], line[PATH_MAX], mount[PATH_MAX];
-    uint64_t least = UINT64_MAX;
-    FILE *f;
-
-    (void)snprintf(path, sizeof(path), "%s/proc/self/cgroup", root);
-    f = fopen(path, "re");
-    if (!f)
-        return UINT64_MAX;
-    while (fgets(line, sizeof(line), f)) {
-        bool is_v2 = strncmp(line, "0::", 3) == 0;
-        char *controllers = strchr(line, ':');
-        char *cgroup = controllers ? strchr(controllers + 1, ':') : NULL;
-        uint64_t left;
-
-        if (!cgroup)
-            continue;
-        *cgroup++ = '\0';
-        cgroup[strcspn(cgroup, "\n")] = '\0';
-        if (!is_v2 && strcmp(controllers + 1, "memory") != 0)
-            continue;
-        (void)snprintf(mount, sizeof(mount), "%s/sys/fs/cgroup%s", root, is_v2 ? "" : "/memory");
-        left = left_on_path(mount, cgroup, is_v2);
-        if (left < least)
-            least = left;
-    }
-    (void)fclose(f); /* read only */
+    sl_cgroup_walk(root, "memory", apply_limit, &least);
     return least;
 }
 
@@ -117,7 +95,7 @@ uint64_t sl_memory_available(const char *root)
 {
     char path[PATH_MAX];
     uint64_t kib, available = UINT64_MAX;
-    uint64_t left = cgroup_left(root);
+    uint64_t left = sl_memory_find_limit(root).left_bytes;
 
     (void)snprintf(path, sizeof(path), "%s/proc/meminfo", root);
     if (read_key(path, "MemAvailable:", &kib))

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stdint.h>
 
 /*
@@ -13,6 +14,13 @@
  * folder with proc/ and sys/ in it, for tests.
  */
 uint64_t sl_memory_available(const char *root);
+
+/* The memory cgroup that leaves least. */
+struct sl_memory_limit {
+    uint64_t limit_bytes, left_bytes; /* UINT64_MAX: none sets a limit */
+    char file[2 * PATH_MAX + 32];     /* that holds the limit, with root before it; "" */
+};
+struct sl_memory_limit sl_memory_find_limit(const char *root);
 
 /* Largest resident size so far (VmHWM), bytes; 0 if unknown. */
 uint64_t sl_memory_peak(void);
