@@ -122,7 +122,7 @@ static const struct argp_child children[] = {
     {0},
 };
 
-static const struct argp argp = {
+const struct argp sl_argp_bench = {
     .options = options,
     .parser = parse,
     .args_doc = "MODEL",
@@ -147,7 +147,7 @@ int sl_cmd_bench(int argc, char **argv)
     args->model.is_path_optional = true; /* -m names models too */
     args->target.target = 112.0;
     args->model.no_profile = true; /* random ids would spoil what real use taught */
-    argp_parse(&argp, argc, argv, ARGP_LONG_ONLY, NULL, args);
+    argp_parse(&sl_argp_bench, argc, argv, ARGP_LONG_ONLY, NULL, args);
     args->model.opts.numa = args->bench.numa;
     if (args->is_target) {
         args->model.path = args->bench.models[0];

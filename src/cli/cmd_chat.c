@@ -95,7 +95,7 @@ static const struct argp_child children[] = {
     {0},
 };
 
-static const struct argp argp = {
+const struct argp sl_argp_chat = {
     .options = options,
     .parser = parse,
     .args_doc = "MODEL",
@@ -409,7 +409,7 @@ int sl_cmd_chat(int argc, char **argv)
     const char *no_color = getenv("NO_COLOR");
     int code;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    argp_parse(&sl_argp_chat, argc, argv, 0, NULL, &args);
     sl_interrupt_set_patience(3); /* a slow step, an impatient person: keep the conversation */
     code = open_all(&chat);
     if (code == 0) {

@@ -94,7 +94,7 @@ static const struct argp_child children[] = {
     {0},
 };
 
-static const struct argp argp = {
+const struct argp sl_argp_eval = {
     .options = options,
     .parser = parse,
     .args_doc = "MODEL --tokens FILE",
@@ -348,7 +348,7 @@ int sl_cmd_eval(int argc, char **argv)
     struct eval e = {.args = &args};
     int code;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    argp_parse(&sl_argp_eval, argc, argv, 0, NULL, &args);
     code = run_all(&e);
     sl_outfile_done(&e.logits);
     sl_outfile_done(&e.routes_file);

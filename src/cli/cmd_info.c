@@ -61,7 +61,7 @@ static const struct argp_child children[] = {
     {0},
 };
 
-static const struct argp argp = {
+const struct argp sl_argp_info = {
     .options = options,
     .parser = parse,
     .args_doc = "MODEL",
@@ -335,7 +335,7 @@ int sl_cmd_info(int argc, char **argv)
     struct info *info;
     int r;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    argp_parse(&sl_argp_info, argc, argv, 0, NULL, &args);
     info = calloc(1, sizeof(*info));
     if (!info)
         return sl_report_error("not enough memory");

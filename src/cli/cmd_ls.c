@@ -44,7 +44,7 @@ static const struct argp_option options[] = {
     {0},
 };
 
-static const struct argp argp = {
+const struct argp sl_argp_ls = {
     .options = options,
     .parser = parse,
     .doc = "List the models on this machine, with the names that commands take as MODEL.\v"
@@ -328,7 +328,7 @@ int sl_cmd_ls(int argc, char **argv)
     struct ls ls = {0};
     int r;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    argp_parse(&sl_argp_ls, argc, argv, 0, NULL, &args);
     (void)sl_mapping_install_sigbus(); /* without it, a file cut meanwhile ends the program */
     r = sl_storeenv_list(&ls.store);
     if (r == 0) {

@@ -91,7 +91,7 @@ static const struct argp_option options[] = {
     {0},
 };
 
-static const struct argp argp = {
+const struct argp sl_argp_pack = {
     .options = options,
     .parser = parse,
     .args_doc = "IN.gguf OUT.slpack",
@@ -240,7 +240,7 @@ int sl_cmd_pack(int argc, char **argv)
     struct sl_diag diag = {""};
     int r;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    argp_parse(&sl_argp_pack, argc, argv, 0, NULL, &args);
     r = run(&p, &diag);
     sl_outfile_done(&p.out);
     sl_pack_close(p.pack);

@@ -83,7 +83,7 @@ static const struct argp_child children[] = {
     {0},
 };
 
-static const struct argp argp = {
+const struct argp sl_argp_perplexity = {
     .options = options,
     .parser = parse,
     .args_doc = "MODEL -f FILE",
@@ -272,7 +272,7 @@ int sl_cmd_perplexity(int argc, char **argv)
     size_t len, n = 0;
     int r;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    argp_parse(&sl_argp_perplexity, argc, argv, 0, NULL, &args);
     set_session(&args);
     r = sl_opened_open(&opened, &args.model, &args.session.opts);
     if (r == 0)

@@ -128,7 +128,7 @@ static const struct argp_child children[] = {
     {0},
 };
 
-static const struct argp argp = {
+const struct argp sl_argp_plan = {
     .options = options,
     .parser = parse,
     .args_doc = "MODEL",
@@ -494,7 +494,7 @@ int sl_cmd_plan(int argc, char **argv)
     struct plan_cmd *cmd;
     int code;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    argp_parse(&sl_argp_plan, argc, argv, 0, NULL, &args);
     cmd = calloc(1, sizeof(*cmd));
     if (!cmd)
         return sl_report_error("not enough memory");

@@ -109,7 +109,7 @@ static const struct argp_child children[] = {
     {0},
 };
 
-static const struct argp argp = {
+const struct argp sl_argp_run = {
     .options = options,
     .parser = parse,
     .args_doc = "MODEL [PROMPT]",
@@ -301,7 +301,7 @@ int sl_cmd_run(int argc, char **argv)
     struct run run = {.args = &args, .is_terminal = isatty(STDOUT_FILENO), .at_line_start = true};
     int code;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    argp_parse(&sl_argp_run, argc, argv, 0, NULL, &args);
     code = sl_opened_close(&run.opened, run_all(&run));
     sl_speculate_free(run.speculate);
     sl_strbuf_done(&run.answer);

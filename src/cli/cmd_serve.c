@@ -233,7 +233,7 @@ static const struct argp_child children[] = {
     {0},
 };
 
-static const struct argp argp = {
+const struct argp sl_argp_serve = {
     .options = options,
     .parser = parse,
     .args_doc = "MODEL",
@@ -409,7 +409,7 @@ int sl_cmd_serve(int argc, char **argv)
 
     if (sl_auth_new(&args.auth) < 0)
         return sl_report_error("not enough memory");
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    argp_parse(&sl_argp_serve, argc, argv, 0, NULL, &args);
     code = run_all(&s);
     (void)sl_sdnotify_send(s.notify, "STOPPING=1", NULL); /* READY said what is wrong with it */
     if (sl_serve_close(s.serve) < 0 && code == SL_EXIT_OK)

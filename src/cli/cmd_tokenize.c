@@ -62,7 +62,7 @@ static const struct argp_option options[] = {
 
 static const struct argp_child children[] = {{&sl_options_model, 0, "Machine:", 1}, {0}};
 
-static const struct argp argp = {
+const struct argp sl_argp_tokenize = {
     .options = options,
     .parser = parse,
     .args_doc = "MODEL",
@@ -189,7 +189,7 @@ int sl_cmd_tokenize(int argc, char **argv)
     size_t len;
     int r;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    argp_parse(&sl_argp_tokenize, argc, argv, 0, NULL, &args);
     path = args.file ? args.file : "-";
     r = sl_opened_open(&opened, &args.model, NULL);
     if (r == 0)

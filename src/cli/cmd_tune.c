@@ -102,7 +102,7 @@ static const struct argp_child children[] = {
     {0},
 };
 
-static const struct argp argp = {
+const struct argp sl_argp_tune = {
     .options = options,
     .parser = parse,
     .args_doc = "MODEL",
@@ -353,7 +353,7 @@ int sl_cmd_tune(int argc, char **argv)
     struct tune *t;
     int code;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    argp_parse(&sl_argp_tune, argc, argv, 0, NULL, &args);
     t = calloc(1, sizeof(*t));
     if (!t)
         return sl_report_error("not enough memory");

@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <argp.h>
+
 enum sl_exit {
     SL_EXIT_OK = 0,
     SL_EXIT_FAILED = 1,
@@ -17,7 +19,14 @@ struct sl_command {
     int (*run)(int argc, char **argv);
     const char *usage;   /* arguments, for the list of commands */
     const char *summary; /* one line */
+    const struct argp *argp; /* what it takes; NULL: nothing is known */
 };
+
+/* All of them, in the order of the list in --help; ends with one whose name is NULL. */
+extern const struct sl_command sl_commands[];
+
+/* NULL if there is no such command. */
+const struct sl_command *sl_command_find(const char *name);
 
 int sl_cmd_run(int argc, char **argv);
 int sl_cmd_chat(int argc, char **argv);
@@ -31,3 +40,17 @@ int sl_cmd_bench(int argc, char **argv);
 int sl_cmd_plan(int argc, char **argv);
 int sl_cmd_serve(int argc, char **argv);
 int sl_cmd_tune(int argc, char **argv);
+
+/* Their options, for argp; commandtable.c gives them to all who make something of them. */
+extern const struct argp sl_argp_bench;
+extern const struct argp sl_argp_chat;
+extern const struct argp sl_argp_eval;
+extern const struct argp sl_argp_info;
+extern const struct argp sl_argp_ls;
+extern const struct argp sl_argp_pack;
+extern const struct argp sl_argp_perplexity;
+extern const struct argp sl_argp_plan;
+extern const struct argp sl_argp_run;
+extern const struct argp sl_argp_serve;
+extern const struct argp sl_argp_tokenize;
+extern const struct argp sl_argp_tune;

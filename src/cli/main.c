@@ -17,30 +17,12 @@
 #include "cli/report.h"
 #include "sluice.h"
 
-static const struct sl_command commands[] = {
-    {"run", sl_cmd_run, "MODEL [PROMPT]", "answer one prompt"},
-    {"chat", sl_cmd_chat, "MODEL", "talk with a model"},
-    {"serve", sl_cmd_serve, "MODEL", "serve a model by HTTP to the tools that you use"},
-    {"ls", sl_cmd_ls, "", "which models are on this machine, in whose folders"},
-    {"info", sl_cmd_info, "MODEL", "what a file holds and how it would run"},
-    {"plan", sl_cmd_plan, "MODEL", "where memory would go, and how fast it would be"},
-    {"bench", sl_cmd_bench, "MODEL", "how fast this machine is, and how fast it could be"},
-    {"tune", sl_cmd_tune, "MODEL", "which threads are best here, kept for later runs"},
-    {"pack", sl_cmd_pack, "IN.gguf OUT.slpack", "one file made for streaming, plain or compressed"},
-    {"tokenize", sl_cmd_tokenize, "MODEL", "text to token ids and back"},
-    {"eval", sl_cmd_eval, "MODEL --tokens FILE", "logits and chosen experts of given ids"},
-    {"perplexity", sl_cmd_perplexity, "MODEL -f FILE", "perplexity of a text"},
-};
-
-#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
-
 static void print_help(FILE *to)
 {
     fputs("Usage: sluice COMMAND [ARGUMENTS]\n"
           "Run LFM2 and LFM2-MoE language models from GGUF files.\n\n", to);
-    for (size_t i = 0; i < N_COMMANDS; i++)
-        fprintf(to, "  %-10s %-20s %s\n", commands[i].name, commands[i].usage,
-                commands[i].summary);
+    for (const struct sl_command *c = sl_commands; c->name; c++)
+        fprintf(to, "  %-10s %-20s %s\n", c->name, c->usage, c->summary);
     fputs("\n  sluice COMMAND --help    options of a command\n"
           "  sluice --version         version\n\n"
           "MODEL is a GGUF file or a pack, or a name that sluice ls shows.\n\n"
@@ -79,6 +61,7 @@ static int run_command(const struct sl_command *command, int argc, char **argv)
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
+    const struct sl_command *command;
 
     fill_standard_streams();
     argp_err_exit_status = SL_EXIT_USAGE;
@@ -87,16 +70,14 @@ int main(int argc, char **argv)
     if (!setlocale(LC_CTYPE, "") || !strcmp(setlocale(LC_CTYPE, NULL), "C"))
         (void)setlocale(LC_CTYPE, "C.UTF-8"); /* for line editing; text is UTF-8 anyway */
 
-    for (size_t i = 0; i < N_COMMANDS; i++)
-        if (!strcmp(name, commands[i].name))
-            return run_command(&commands[i], argc, argv);
-    if (!strcmp(name, "help") && argc > 2) {
-        for (size_t i = 0; i < N_COMMANDS; i++)
-            if (!strcmp(argv[2], commands[i].name)) {
-                char *help[] = {argv[0], argv[2], "--help", NULL};
+    command = sl_command_find(name);
+    if (command)
+        return run_command(command, argc, argv);
+    command = !strcmp(name, "help") && argc > 2 ? sl_command_find(argv[2]) : NULL;
+    if (command) {
+        char *help[] = {argv[0], argv[2], "--help", NULL};
 
-                return run_command(&commands[i], 3, help);
-            }
+        return run_command(command, 3, help);
     }
     if (argc < 2 || !strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "-?") ||
         !strcmp(name, "help")) {
