@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/choices.h"
 #include "cli/options.h"
 #include "cli/statedir.h"
 
@@ -74,57 +75,32 @@ static uint64_t parse_ram(const char *arg, struct argp_state *state)
     return bytes;
 }
 
-/* The index of arg in a list that NULL ends. */
-static int parse_choice(struct argp_state *state, const char *name, const char *arg,
-                        const char *const *choices)
-{
-    char list[128] = "";
-
-    for (int i = 0; choices[i]; i++)
-        if (!strcmp(arg, choices[i]))
-            return i;
-    for (int i = 0; choices[i]; i++) { /* short lists of short words */
-        (void)strcat(list, i == 0 ? "" : choices[i + 1] ? ", " : " or ");
-        (void)strcat(list, choices[i]);
-    }
-    argp_error(state, "%s: %s expected, found \"%s\"", name, list, arg);
-    return 0;
-}
-
 static void parse_predict(struct sluice_model_opts *opts, const char *arg,
                           struct argp_state *state)
 {
-    static const char *const kinds[] = {"on", "off", "replay:FILE", NULL};
-
     if (!strncmp(arg, "replay:", 7) && arg[7]) {
         opts->predict = SLUICE_PREDICT_ON;
         opts->replay_path = arg + 7;
         return;
     }
-    if (!strcmp(arg, kinds[2]))
-        arg = "";
-    opts->predict = (enum sluice_predict)parse_choice(state, "--predict", arg, kinds);
+    opts->predict = (enum sluice_predict)sl_choices_parse(state, "predict", arg);
     opts->replay_path = NULL;
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
-    static const char *const residencies[] = {"auto", "resident", "stream", NULL};
-    static const char *const ios[] = {"auto", "uring", "pread", "buffered", NULL};
-    static const char *const policies[] = {"default", "lru", "lfu", NULL};
     struct sl_model_args *args = state->input;
     struct sluice_model_opts *o = &args->opts;
 
     switch (key) {
     case KEY_RAM: o->ram_bytes = parse_ram(arg, state); break;
     case KEY_RESIDENCY:
-        o->residency =
-            (enum sluice_residency)parse_choice(state, "--residency", arg, residencies);
+        o->residency = (enum sluice_residency)sl_choices_parse(state, "residency", arg);
         break;
-    case KEY_IO: o->io = (enum sluice_io)parse_choice(state, "--io", arg, ios); break;
+    case KEY_IO: o->io = (enum sluice_io)sl_choices_parse(state, "io", arg); break;
     case KEY_PREDICT: parse_predict(o, arg, state); break;
     case KEY_POLICY:
-        o->policy = (enum sluice_policy)parse_choice(state, "--policy", arg, policies);
+        o->policy = (enum sluice_policy)sl_choices_parse(state, "policy", arg);
         break;
     case KEY_TRACE: o->trace_path = arg; break;
     case KEY_NO_PROFILE: args->no_profile = true; break;

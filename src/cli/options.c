@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "cli/choices.h"
 #include "cli/modelname.h"
 #include "cli/report.h"
 #include "cli/workeropts.h"
@@ -63,23 +64,15 @@ static float option_float(struct argp_state *state, const char *name, const char
 
 static error_t parse_model(int key, char *arg, struct argp_state *state)
 {
-    static const char *const levels[] = {"auto", "c", "avx2", "avx512"};
     struct sl_model_args *args = state->input;
 
     switch (key) {
     case 't':
         args->opts.n_threads = (uint32_t)sl_options_uint(state, "--threads", arg, 1, 256);
         break;
-    case KEY_CPU:
-        for (int i = 0; i < 4; i++)
-            if (!strcmp(arg, levels[i])) {
-                args->opts.cpu = (enum sluice_cpu)i;
-                return 0;
-            }
-        argp_error(state, "--cpu: c, avx2, avx512 or auto expected, found \"%s\"", arg);
-        break;
+    case KEY_CPU: args->opts.cpu = (enum sluice_cpu)sl_choices_parse(state, "cpu", arg); break;
     case KEY_CPUS: sl_workeropts_parse_cpus(args, arg, state); break;
-    case KEY_NUMA: sl_workeropts_parse_numa(args, arg, state); break;
+    case KEY_NUMA: args->opts.numa = (enum sluice_numa)sl_choices_parse(state, "numa", arg); break;
     case KEY_NO_TUNED: args->no_tuned = true; break;
     case 'h': argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP); break;
     case ARGP_KEY_ARG:
@@ -132,7 +125,6 @@ const struct argp sl_options_engine = {.parser = parse_engine, .children = engin
 
 static error_t parse_session(int key, char *arg, struct argp_state *state)
 {
-    static const char *const kinds[] = {"f16", "f32", "q8_0"};
     struct sl_session_args *args = state->input;
 
     switch (key) {
@@ -143,14 +135,7 @@ static error_t parse_session(int key, char *arg, struct argp_state *state)
     case KEY_CHUNK:
         args->opts.n_chunk = (uint32_t)sl_options_uint(state, "--chunk", arg, 1, 2048);
         break;
-    case KEY_KV:
-        for (int i = 0; i < 3; i++)
-            if (!strcmp(arg, kinds[i])) {
-                args->opts.kv = (enum sluice_kv)i;
-                return 0;
-            }
-        argp_error(state, "--kv: f16, f32 or q8_0 expected, found \"%s\"", arg);
-        break;
+    case KEY_KV: args->opts.kv = (enum sluice_kv)sl_choices_parse(state, "kv", arg); break;
     default: return ARGP_ERR_UNKNOWN;
     }
     return 0;

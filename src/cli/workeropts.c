@@ -24,17 +24,6 @@ void sl_workeropts_parse_cpus(struct sl_model_args *args, const char *arg,
     args->n_cpus = (uint32_t)n;
 }
 
-void sl_workeropts_parse_numa(struct sl_model_args *args, const char *arg,
-                              struct argp_state *state)
-{
-    if (!strcmp(arg, "off"))
-        args->opts.numa = SLUICE_NUMA_OFF;
-    else if (!strcmp(arg, "split"))
-        args->opts.numa = SLUICE_NUMA_SPLIT;
-    else
-        argp_error(state, "--numa: off or split expected, found \"%s\"", arg);
-}
-
 static void apply_tuned(struct sl_model_args *args)
 {
     struct sl_tuned tuned;

@@ -1,15 +1,13 @@
 /*
- * Options on worker threads: the values of --cpus and --numa, and what sluice tune found.
+ * Options on worker threads: the value of --cpus, and what sluice tune found.
  * Main thread.
  */
 #pragma once
 
 #include "cli/options.h"
 
-/* The list of --cpus, and the word of --numa; otherwise argp_error. */
+/* The list of --cpus; otherwise argp_error. */
 void sl_workeropts_parse_cpus(struct sl_model_args *args, const char *arg,
-                              struct argp_state *state);
-void sl_workeropts_parse_numa(struct sl_model_args *args, const char *arg,
                               struct argp_state *state);
 
 /*

@@ -112,7 +112,7 @@ def test_stats_name_the_workers(env):
     (['--cpus', '5000'], 'below 4096'),
     (['--cpus', '0-300'], 'at most 256'),
     (['--numa', 'on'], '"on"'),
-    (['--numa', 'distribute'], 'off or split'),
+    (['--numa', 'distribute'], 'split or off'),
 ])
 def test_bad_values_are_usage_errors(args, word):
     refused(2, word, 'info', DEMO, *args)
