@@ -6,10 +6,15 @@
  * Listeners pause while every place for a connection is taken; who comes then waits in the
  * system's queue. They also pause for a moment when accept fails (no descriptors left):
  * the loop would otherwise spin on a socket that stays ready.
+ *
+ * Libevent gathers a body in pieces of 4 KiB, and whatever small thing lies behind them keeps
+ * malloc from giving them back. So malloc is told to, a moment after large bodies went; bodies
+ * that are still there need not be looked at, for they will go too.
  */
 #include "server/http.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -26,6 +31,7 @@
 
 #define ACCEPT_AGAIN_US 100000
 #define ACCEPT_SAY_NS 60000000000u /* no log is filled by it */
+#define TRIM_US 500000 /* and once for all that go meanwhile */
 #define METHODS                                                                             \
     (EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST | EVHTTP_REQ_PUT | EVHTTP_REQ_PATCH | \
      EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS)
@@ -115,6 +121,24 @@ static void pause_accepting(struct sl_http *server)
     }
     enable_listeners(server, false);
     (void)evtimer_add(server->accept_again, &again); /* or the next close enables them */
+}
+
+void sl_http_body_went(struct sl_http *server, uint64_t bytes)
+{
+    struct timeval soon = {.tv_usec = TRIM_US};
+
+    server->bodies_bytes -= bytes;
+    server->bodies_gone_bytes += bytes;
+    if (server->bodies_gone_bytes >= SL_HTTP_LARGE_BYTES && !evtimer_pending(server->trim, NULL))
+        (void)evtimer_add(server->trim, &soon); /* or memory is only larger */
+}
+
+static void on_trim(evutil_socket_t fd, short what, void *arg)
+{
+    struct sl_http *server = arg;
+
+    server->bodies_gone_bytes = 0;
+    (void)malloc_trim(0); /* says whether there was anything */
 }
 
 static void on_accept_again(evutil_socket_t fd, short what, void *arg)
@@ -210,8 +234,9 @@ static int make_events(struct sl_http *server)
                              EV_READ | EV_PERSIST, on_wake, server);
     server->drain_timer = evtimer_new(server->base, on_drain_over, server);
     server->accept_again = evtimer_new(server->base, on_accept_again, server);
+    server->trim = evtimer_new(server->base, on_trim, server);
     if (!server->evhttp || !server->wake || !server->drain_timer || !server->accept_again ||
-        event_add(server->wake, NULL) < 0)
+        !server->trim || event_add(server->wake, NULL) < 0)
         return -ENOMEM;
     for (uint32_t i = 0; i < server->opts.n_conns_max; i++) {
         struct sl_httpconn *conn = &server->conns[i];
@@ -284,6 +309,8 @@ void sl_http_close(struct sl_http *server)
         event_free(server->drain_timer);
     if (server->accept_again)
         event_free(server->accept_again);
+    if (server->trim)
+        event_free(server->trim);
     if (server->base)
         event_base_free(server->base);
     sl_exchanges_free(server->exchanges);

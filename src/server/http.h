@@ -27,6 +27,7 @@ struct sl_http_request;
 typedef uint64_t sl_http_id; /* names a request for as long as the server lives; not 0 */
 
 #define SL_HTTP_CONNS_MAX 4096
+#define SL_HTTP_LARGE_BYTES (4u << 20) /* bodies after which memory is given back */
 
 struct sl_http_opts {
     const struct sl_auth *auth; /* borrowed; NULL: no keys */

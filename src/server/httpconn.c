@@ -109,7 +109,7 @@ static void forget_request(struct sl_httpconn *conn)
 
 void sl_httpconn_forget_body(struct sl_httpconn *conn)
 {
-    conn->server->bodies_bytes -= conn->body_held_bytes;
+    sl_http_body_went(conn->server, conn->body_held_bytes);
     conn->body_held_bytes = 0;
 }
 

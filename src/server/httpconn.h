@@ -79,6 +79,7 @@ struct sl_http {
     struct sl_exchanges *exchanges;
     struct event *wake;
     struct event *accept_again; /* after accept() failed */
+    struct event *trim;         /* after large bodies went */
     struct sl_route_view *route_views;
     struct sl_httproute *routes;
     size_t n_routes;
@@ -92,6 +93,7 @@ struct sl_http {
     bool is_draining;
     bool is_drained; /* the loop ends; it is left for other reasons too */
     uint64_t bodies_bytes; /* of requests whose handlers have not returned */
+    uint64_t bodies_gone_bytes; /* of others, since memory was last given back */
     uint64_t accept_said_ns; /* 0: never */
     bool is_cut; /* something was, while draining */
     int result;
@@ -111,6 +113,9 @@ void sl_http_say(struct sl_http *server, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void sl_http_conn_came(struct sl_http *server);
 void sl_http_conn_went(struct sl_http *server);
+
+/* So many bytes of a request's body, counted in bodies_bytes, have been given up. */
+void sl_http_body_went(struct sl_http *server, uint64_t bytes);
 
 /* httpconn.c: evhttp asks for a bufferevent for each connection. */
 struct bufferevent *sl_httpconn_accept(struct event_base *base, void *server);

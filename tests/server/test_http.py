@@ -634,9 +634,9 @@ def resident(server):
         return int(re.search(r'VmRSS:\s+(\d+)', file.read()).group(1))
 
 
-# what the sanitizer keeps from reuse is no growth of the server
+# what a sanitizer keeps from reuse is no growth of the server, nor what it gives back late
 REUSING = dict(os.environ, ASAN_OPTIONS=os.environ.get('ASAN_OPTIONS', '') +
-               ':quarantine_size_mb=1')
+               ':quarantine_size_mb=1:allocator_release_to_os_interval_ms=500')
 
 
 def test_bodies_are_not_kept_while_answers_are_due(serve):
@@ -650,6 +650,25 @@ def test_bodies_are_not_kept_while_answers_are_due(serve):
             before = resident(server)
     assert resident(server) - before < 40000  # ten more of 8 MB
     for client in clients:
+        client.socket.close()
+
+
+def test_memory_of_large_bodies_is_given_back(serve):
+    server = serve(env=REUSING)
+    server.text('/now')
+    before = resident(server)
+    text = request('/later', method='POST', body='x' * 20000000)
+    cut = server.client(text[:15000000])
+    small = [server.client(request('/later')) for _ in range(20)]  # they stay, behind the body
+    with server.client(text) as client:
+        server.until(parked=21)
+        client.kill()
+    cut.kill()
+    end = time.monotonic() + PATIENCE
+    while resident(server) - before > 6000:
+        assert time.monotonic() < end, (before, resident(server))
+        time.sleep(0.05)
+    for client in small:
         client.socket.close()
 
 
