@@ -23,15 +23,20 @@ static void set_many(struct sl_kernels_matmul *mm, sl_matmul_fn many)
 
 void sl_kernels_fill_quant_avx512(struct sl_kernels *k)
 {
+    k->matmul[SL_DTYPE_Q4_0] = entry(sl_matmul_one_q4_0_avx512, sl_matmul_many_q4_0_avx512);
     /* `one` stays that of AVX2. */
-    set_many(&k->matmul[SL_DTYPE_Q4_0], sl_matmul_many_q4_0_avx512);
     set_many(&k->matmul[SL_DTYPE_Q8_0], sl_matmul_many_q8_0_avx512);
+
+    /* `many` stays that of AVX2. */
+    set_one(&k->matmul[SL_DTYPE_Q4_1], sl_matmul_one_q4_1_avx512);
+    set_one(&k->matmul[SL_DTYPE_Q5_0], sl_matmul_one_q5_0_avx512);
+    set_one(&k->matmul[SL_DTYPE_Q5_1], sl_matmul_one_q5_1_avx512);
+    set_one(&k->matmul[SL_DTYPE_IQ4_NL], sl_matmul_one_iq4_nl_avx512);
 
     k->matmul[SL_DTYPE_Q4_K] = entry(sl_matmul_one_q4_k_avx512, sl_matmul_many_q4_k_avx512);
     k->matmul[SL_DTYPE_Q5_K] = entry(sl_matmul_one_q5_k_avx512, sl_matmul_many_q5_k_avx512);
     k->matmul[SL_DTYPE_Q6_K] = entry(sl_matmul_one_q6_k_avx512, sl_matmul_many_q6_k_avx512);
 
-    /* `many` stays that of AVX2. */
     set_one(&k->matmul[SL_DTYPE_Q2_K], sl_matmul_one_q2_k_avx512);
     set_one(&k->matmul[SL_DTYPE_Q3_K], sl_matmul_one_q3_k_avx512);
     set_one(&k->matmul[SL_DTYPE_IQ4_XS], sl_matmul_one_iq4_xs_avx512);

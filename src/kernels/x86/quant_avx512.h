@@ -7,6 +7,17 @@
 
 #include "kernels/kernels.h"
 
+void sl_matmul_one_q4_0_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                               size_t n_rows, const struct sl_act *x);
+void sl_matmul_one_q4_1_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                               size_t n_rows, const struct sl_act *x);
+void sl_matmul_one_q5_0_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                               size_t n_rows, const struct sl_act *x);
+void sl_matmul_one_q5_1_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                               size_t n_rows, const struct sl_act *x);
+void sl_matmul_one_iq4_nl_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
+                                 size_t n_rows, const struct sl_act *x);
+
 void sl_matmul_many_q4_0_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
                                 size_t n_rows, const struct sl_act *x);
 void sl_matmul_many_q8_0_avx512(float *out, size_t out_stride, const void *w, size_t row_bytes,
