@@ -18,11 +18,15 @@
 #include "loader/mapping.h"
 #include "store/inspect.h"
 
-#define KEY_JSON 512
+enum {
+    KEY_JSON = 512,
+    KEY_NAMES,
+};
+
 #define NAME_COLUMNS_MAX 60 /* longer names push the rest of their line */
 
 struct ls_args {
-    bool json;
+    bool json, names;
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -31,6 +35,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
     switch (key) {
     case KEY_JSON: args->json = true; break;
+    case KEY_NAMES: args->names = true; break;
     case 'h': argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP); break;
     case ARGP_KEY_ARG: argp_error(state, "too many arguments"); break;
     default: return ARGP_ERR_UNKNOWN;
@@ -40,6 +45,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp_option options[] = {
     {"json", KEY_JSON, NULL, 0, "Print one JSON object", 0},
+    {"names", KEY_NAMES, NULL, OPTION_HIDDEN, NULL, 0}, /* for completions */
     {NULL, 'h', NULL, OPTION_HIDDEN, NULL, 0},
     {0},
 };
@@ -322,6 +328,22 @@ static int print_json(const struct ls *ls)
     return sl_report_end_json(&w);
 }
 
+/* A line for each model that can be run. Names that a line cannot hold are left out. */
+static int print_names(const struct sl_store *store)
+{
+    struct sl_strbuf out = {0};
+    int r;
+
+    for (size_t i = 0; i < store->n_models; i++)
+        if (sl_inspect_is_usable(&store->models[i]) && !strchr(store->models[i].name, '\n'))
+            sl_strbuf_add_fmt(&out, "%s\n", store->models[i].name);
+    if (out.error)
+        (void)sl_report_error("not enough memory for the list of models");
+    r = out.error ? out.error : sl_report_write(out.ptr, out.len);
+    sl_strbuf_done(&out);
+    return r == 0 ? sl_report_flush() : r;
+}
+
 int sl_cmd_ls(int argc, char **argv)
 {
     struct ls_args args = {0};
@@ -333,9 +355,11 @@ int sl_cmd_ls(int argc, char **argv)
     r = sl_storeenv_list(&ls.store);
     if (r == 0) {
         sl_inspect_all(&ls.store);
-        r = plan_models(&ls);
+        r = args.names ? 0 : plan_models(&ls);
     }
-    if (r == 0)
+    if (r == 0 && args.names)
+        r = sl_report_code(print_names(&ls.store));
+    else if (r == 0)
         r = sl_report_code(args.json ? print_json(&ls) : print_table(&ls));
     free(ls.here);
     sl_store_done(&ls.store);
