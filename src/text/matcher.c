@@ -467,5 +467,6 @@ int sl_matcher_clone(struct sl_matcher **ret_matcher, const struct sl_matcher *m
 
 struct sl_matcher_steps sl_matcher_steps(const struct sl_matcher *m)
 {
-    return (struct sl_matcher_steps){m->table.steps, m->rtn->class_of, m->rtn->n_classes};
+    return (struct sl_matcher_steps){m->table.steps, m->rtn->class_of, m->rtn->class_symbol,
+                                     m->rtn->n_classes};
 }

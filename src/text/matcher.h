@@ -55,6 +55,15 @@ int64_t sl_matcher_step(struct sl_matcher *matcher, uint32_t state, uint32_t sym
 struct sl_matcher_steps {
     const uint32_t *states;
     const uint16_t *class_of;
+    const uint16_t *class_symbol; /* the first of each class; a class is a range */
     uint32_t n_classes;
 };
 struct sl_matcher_steps sl_matcher_steps(const struct sl_matcher *matcher);
+
+/* The next symbol that is of another class than this one; UINT32_MAX: there is none. */
+static inline uint32_t sl_matcher_steps_next(const struct sl_matcher_steps *steps, uint32_t symbol)
+{
+    uint32_t next = steps->class_of[symbol] + 1u;
+
+    return next < steps->n_classes ? steps->class_symbol[next] : UINT32_MAX;
+}

@@ -40,9 +40,9 @@ struct sl_rtn {
     uint32_t n_points, n_edges, n_calls, n_rules;
     uint32_t root;         /* rule */
     bool is_root_nullable;
-    uint32_t n_classes;    /* symbols of a class are on the same edges */
+    uint32_t n_classes;    /* ranges of symbols that are on the same edges */
     uint16_t class_of[SL_RTN_SYMBOLS];
-    uint16_t class_symbol[SL_RTN_SYMBOLS]; /* one of each class */
+    uint16_t class_symbol[SL_RTN_SYMBOLS]; /* the first of each class */
 };
 
 /*

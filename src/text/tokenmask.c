@@ -1,8 +1,8 @@
 /*
- * A mask is one walk over the vocabulary's tree with a state of the matcher at each depth;
- * a subtree behind which nothing matches is skipped. Inside a JSON string nearly all
- * tokens are allowed and the walk sees the whole tree, but nearly all steps are known; at
- * other places few tokens are, and the walk is short.
+ * A mask is a walk over the vocabulary's trees with a state of the matcher at each depth; a
+ * subtree behind which nothing matches is skipped. At most places few tokens are allowed, and
+ * the walk is short. Inside a string nearly all are: if any short text of an alphabet goes on
+ * (freetext.h), all tokens of its tree are allowed, and only the others' trees are walked.
  *
  * Masks are kept by state (CACHED of them, the least recently used one goes): generation
  * comes back to the same states, above all within strings. A state's mask never changes,
@@ -14,10 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/freetext.h"
 #include "text/matcher.h"
 
 #define CACHED 16u
 #define UNUSED UINT32_MAX
+
+_Static_assert(SL_FREETEXT_CHARS_MAX >= SL_TOKENTRIE_CHARS_MAX, "tokens are short texts");
 
 struct cached {
     uint32_t state;
@@ -31,7 +34,8 @@ struct sl_tokenmask {
     const struct sl_tokentrie *trie;   /* borrowed */
     int32_t *named;                    /* tokens that the grammar names; its number of them */
     struct sl_matcher *matcher;
-    uint64_t generation; /* of the matcher, for which the cached masks hold */
+    struct sl_freetext free_text;
+    uint64_t generation; /* of the matcher, for which these and the cached masks hold */
     uint64_t tick;
     struct cached cached[CACHED];
 };
@@ -132,21 +136,22 @@ void sl_tokenmask_free(struct sl_tokenmask *mask)
         return;
     for (uint32_t i = 0; i < CACHED; i++)
         free(mask->cached[i].bits);
+    sl_freetext_done(&mask->free_text);
     sl_matcher_free(mask->matcher);
     free(mask->named);
     free(mask);
 }
 
-/* Set the bits of all tokens in the tree that match from state on. 0 or a negative errno. */
-static int walk(struct sl_tokenmask *mask, uint32_t state, uint64_t *bits)
+/* Set the bits of all tokens in a tree that match from state on. 0 or a negative errno. */
+static int walk(struct sl_tokenmask *mask, const struct sl_tokentrie_part *part, uint32_t state,
+                uint64_t *bits)
 {
-    const struct sl_tokentrie_node *nodes = mask->trie->nodes;
     struct sl_matcher_steps steps = sl_matcher_steps(mask->matcher);
     uint32_t states[SL_TOKENTRIE_BYTES_MAX + 1]; /* by depth */
 
     states[0] = state;
-    for (uint32_t i = 0; i < mask->trie->n_nodes;) {
-        const struct sl_tokentrie_node *node = &nodes[i];
+    for (uint32_t i = 0; i < part->n_nodes;) {
+        const struct sl_tokentrie_node *node = &part->nodes[i];
         const uint32_t from = states[node->depth - 1];
         uint32_t to = steps.states[(size_t)from * steps.n_classes + steps.class_of[node->byte]];
 
@@ -170,13 +175,35 @@ static int walk(struct sl_tokenmask *mask, uint32_t state, uint64_t *bits)
     return 0;
 }
 
+/* Set the bits of all tokens that are text and match from state on. 0 or a negative errno. */
+static int fill_text(struct sl_tokenmask *mask, uint32_t state, uint64_t *bits)
+{
+    bool is_free = true;
+    int r = 0;
+
+    for (uint32_t p = 0; p < SL_TOKENTRIE_PARTS && r >= 0; p++) {
+        const struct sl_tokentrie_part *part = &mask->trie->parts[p];
+
+        if (p == SL_ALPHABET_N)
+            is_free = false;
+        if (is_free) /* or no greater alphabet is either */
+            r = sl_freetext_is_free(&mask->free_text, mask->matcher, state, (enum sl_alphabet)p);
+        is_free = is_free && r == 1;
+        for (uint32_t i = 0; is_free && i < n_words(mask); i++)
+            bits[i] |= part->bits[i];
+        if (!is_free && r >= 0)
+            r = walk(mask, part, state, bits);
+    }
+    return r < 0 ? r : 0;
+}
+
 static int fill(struct sl_tokenmask *mask, uint32_t state, uint64_t *bits)
 {
     const struct sl_tokentrie *trie = mask->trie;
     int r;
 
     memset(bits, 0, n_words(mask) * sizeof(*bits));
-    r = walk(mask, state, bits);
+    r = fill_text(mask, state, bits);
     for (uint32_t i = 0; i < trie->n_ends && r == 0; i++)
         set_bit(bits, trie->ends[i], sl_matcher_is_done(mask->matcher));
     for (uint32_t i = 0; i < sl_grammar_n_tokens(mask->grammar) && r == 0; i++) {
@@ -217,6 +244,7 @@ int64_t sl_tokenmask_fill(struct sl_tokenmask *mask, const uint64_t **ret_bits)
         return state;
     if (mask->generation != sl_matcher_generation(mask->matcher)) {
         mask->generation = sl_matcher_generation(mask->matcher);
+        sl_freetext_clear(&mask->free_text);
         for (uint32_t i = 0; i < CACHED; i++)
             mask->cached[i].state = UNUSED;
     }

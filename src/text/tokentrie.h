@@ -1,16 +1,21 @@
 /*
- * The bytes of a vocabulary's tokens as a tree, laid out so that a walk over it is one
- * pass: for tokenmask.c. Made once per vocabulary, read-only afterwards, any thread. A share
- * makes it when it is first asked for.
+ * The bytes of a vocabulary's tokens as trees, laid out so that a walk over one is one pass:
+ * for tokenmask.c. Tokens that are short texts of an alphabet have a tree of their own, and
+ * the rest has one. Made once per vocabulary, read-only afterwards, any thread. A share makes
+ * it when it is first asked for.
  */
 #pragma once
 
 #include <stdint.h>
 
+#include "text/alphabet.h"
 #include "text/vocab.h"
 
 /* Longer tokens are left out, and so never allowed. */
 #define SL_TOKENTRIE_BYTES_MAX 1024u
+
+#define SL_TOKENTRIE_CHARS_MAX 16u /* of a short text */
+#define SL_TOKENTRIE_PARTS (SL_ALPHABET_N + 1) /* by alphabet; the last one has the rest */
 
 /* In depth-first order; the first node behind a node's subtree is size further on. */
 struct sl_tokentrie_node {
@@ -20,10 +25,15 @@ struct sl_tokentrie_node {
     uint8_t byte;
 };
 
-struct sl_tokentrie {
-    const struct sl_vocab *vocab; /* borrowed */
+struct sl_tokentrie_part {
     struct sl_tokentrie_node *nodes;
     uint32_t n_nodes;
+    uint64_t *bits; /* its tokens: bit id % 64 of word id / 64; as many words as tokens need */
+};
+
+struct sl_tokentrie {
+    const struct sl_vocab *vocab; /* borrowed */
+    struct sl_tokentrie_part parts[SL_TOKENTRIE_PARTS];
     int32_t *ends; /* tokens that end a text */
     uint32_t n_ends;
 };

@@ -127,6 +127,14 @@ static void test_brute_force(void **state)
         "root ::= \"(\" root \")\" | \"[\" root \"]\" | \"abc\"?",
         "root ::= (\"a\" | \"ab\" | \"bc\" | \"c\")* ",
         "root ::= \"\"",
+        /* strings and what is nearly one: an alphabet but for a character, bounded lengths */
+        "root ::= [^\"\\\\\\x00-\\x1F\\x7F]{0,20} \"\\\"\"",
+        "root ::= ([^\"\\\\\\x00-\\x1F\\x7F]{15,17} | [a-z= \\n]{3,40}) root?",
+        "root ::= [ a-zA-Z0-9_-]* \"!\"",
+        "root ::= [ -~]{12,60} [^ -~]*",
+        "root ::= ([^b\"'\\\\\\x00-\\x1F] | \"ab\" [0-9]*)*",
+        "root ::= [\\x20-\\uD7FF\\uE000-\\U0010FFFF]* | \"\\n\" [^c]* \"cc\"",
+        "root ::= [^\\u00e8-\\u00ea\"'\\\\\\x00-\\x1F]* | [^l\"'\\\\\\x00-\\x1F]*",
     };
     const char *seed = getenv("SL_SEED");
     const uint64_t first = seed ? strtoull(seed, NULL, 10) : 1;
@@ -272,6 +280,26 @@ static void test_cache(void **state)
     close_world(&w);
 }
 
+/* That any text goes on is forgotten with the states of which it was known. */
+static void test_no_longer_free(void **state)
+{
+    const uint64_t *bits;
+    struct world w;
+
+    open_world(&w, "root ::= [ a-zA-Z0-9_-]{90} \".\" [a-c]{0,90000} | [ACEGIKMOQSUWY]*");
+    for (int i = 0; i < 90; i++) {
+        assert_true(sl_tokenmask_fill(w.mask, &bits) > 60);
+        assert_int_equal(accept_text(&w, "a"), 1);
+    }
+    assert_int_equal(accept_text(&w, "."), 1);
+    for (int i = 0; i < 80000; i++) {
+        if (i % 20 == 0)
+            assert_int_equal(sl_tokenmask_fill(w.mask, &bits), 8); /* a b c ab bc abc, two ends */
+        assert_int_equal(accept_text(&w, "a"), 1);
+    }
+    close_world(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +307,7 @@ int main(void)
         cmocka_unit_test(test_named),         cmocka_unit_test(test_named_end),
         cmocka_unit_test(test_bad_tokens),
         cmocka_unit_test(test_spanning),      cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_no_longer_free),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,7 +103,7 @@ static void test_special_ids(void **state)
     struct fixture *f = *state;
 
     make(f);
-    assert_int_equal(sl_vocab_n_tokens(f->vocab), SMALL_MERGED + 15);
+    assert_int_equal(sl_vocab_n_tokens(f->vocab), SMALL_MERGED + 22);
     assert_int_equal(sl_vocab_bos(f->vocab), SMALL_BOS);
     assert_int_equal(sl_vocab_eos(f->vocab), SMALL_IM_END);
     assert_true(sl_vocab_add_bos(f->vocab));
