@@ -49,7 +49,7 @@
 #define LAST_N_MAX 65536u
 #define SORT_SMALL 48u   /* below: insertion sort */
 #define BUFFER_MORE 1024 /* room beyond k in top-k's buffer */
-#define BLOCK 64u        /* logits that top-k passes over at once */
+#define BLOCK 64u        /* logits that are looked at at once; bits of a word of a mask */
 
 struct sl_sampler {
     /* set once */
@@ -219,28 +219,6 @@ static void apply_penalties(struct sl_sampler *sampler, float *logits)
     }
 }
 
-static void apply_allowed(const struct sl_sampler *sampler, float *logits)
-{
-    for (uint32_t i = 0; i < sampler->opts.n_vocab; i++) {
-        float l = logits[i] > -FLT_MAX ? logits[i] : -FLT_MAX; /* NaN too */
-
-        logits[i] = sampler->allowed[i / 64] >> (i % 64) & 1 ? l : -INFINITY;
-    }
-}
-
-static int32_t greatest(const float *logits, uint32_t n)
-{
-    uint64_t best = 0;
-
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t c = make_candidate(logits[i], i);
-
-        if (c > best)
-            best = c;
-    }
-    return candidate_id(best);
-}
-
 /* Whether all n logits are below bound. No branch inside, so that compilers use
  * vectors; NaN is not below. */
 static bool all_below(const float *logits, uint32_t n, float bound)
@@ -250,6 +228,68 @@ static bool all_below(const float *logits, uint32_t n, float bound)
     for (uint32_t i = 0; i < n; i++)
         n_not += !(logits[i] < bound);
     return n_not == 0;
+}
+
+/* Whether any of n logits is above bound, as fast; NaN is not above. */
+static bool any_above(const float *logits, uint32_t n, float bound)
+{
+    int n_above = 0;
+
+    for (uint32_t i = 0; i < n; i++)
+        n_above += logits[i] > bound;
+    return n_above > 0;
+}
+
+/* Minus infinity for the logits whose bit is 0; no branch per logit either. */
+static void apply_bits(float *logits, uint32_t n, uint64_t bits)
+{
+#define NO  -INFINITY
+#define YES INFINITY
+    static const float most_of[16][4] = {
+        {NO, NO, NO, NO},   {YES, NO, NO, NO},   {NO, YES, NO, NO},   {YES, YES, NO, NO},
+        {NO, NO, YES, NO},  {YES, NO, YES, NO},  {NO, YES, YES, NO},  {YES, YES, YES, NO},
+        {NO, NO, NO, YES},  {YES, NO, NO, YES},  {NO, YES, NO, YES},  {YES, YES, NO, YES},
+        {NO, NO, YES, YES}, {YES, NO, YES, YES}, {NO, YES, YES, YES}, {YES, YES, YES, YES},
+    };
+#undef NO
+#undef YES
+    float most[BLOCK];
+
+    for (uint32_t i = 0; i < BLOCK / 4; i++, bits >>= 4)
+        memcpy(most + 4 * i, most_of[bits & 15], sizeof(most_of[0]));
+    for (uint32_t i = 0; i < n; i++) {
+        float l = logits[i] > -FLT_MAX ? logits[i] : -FLT_MAX; /* NaN too */
+
+        logits[i] = l < most[i] ? l : most[i];
+    }
+}
+
+static void apply_allowed(const struct sl_sampler *sampler, float *logits)
+{
+    const uint32_t n = sampler->opts.n_vocab;
+
+    for (uint32_t i = 0; i < n; i += BLOCK)
+        apply_bits(logits + i, n - i < BLOCK ? n - i : BLOCK, sampler->allowed[i / BLOCK]);
+}
+
+/* The first of the greatest; the first of all if none is above minus infinity. */
+static int32_t greatest(const float *logits, uint32_t n)
+{
+    float best = -INFINITY;
+    uint32_t id = 0;
+
+    for (uint32_t start = 0; start < n; start += BLOCK) {
+        uint32_t end = n - start < BLOCK ? n : start + BLOCK;
+
+        if (!any_above(logits + start, end - start, best))
+            continue;
+        for (uint32_t i = start; i < end; i++)
+            if (logits[i] > best) {
+                best = logits[i];
+                id = i;
+            }
+    }
+    return (int32_t)id;
 }
 
 /* The k greatest of n, sorted, into sampler->candidates. 1 <= k < n. */
