@@ -40,6 +40,8 @@ int sl_cmd_bench(int argc, char **argv);
 int sl_cmd_plan(int argc, char **argv);
 int sl_cmd_serve(int argc, char **argv);
 int sl_cmd_tune(int argc, char **argv);
+int sl_cmd_pull(int argc, char **argv);
+int sl_cmd_verify(int argc, char **argv);
 
 /* Their options, for argp; commandtable.c gives them to all who make something of them. */
 extern const struct argp sl_argp_bench;
@@ -50,7 +52,9 @@ extern const struct argp sl_argp_ls;
 extern const struct argp sl_argp_pack;
 extern const struct argp sl_argp_perplexity;
 extern const struct argp sl_argp_plan;
+extern const struct argp sl_argp_pull;
 extern const struct argp sl_argp_run;
 extern const struct argp sl_argp_serve;
 extern const struct argp sl_argp_tokenize;
 extern const struct argp sl_argp_tune;
+extern const struct argp sl_argp_verify;

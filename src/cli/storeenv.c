@@ -16,9 +16,9 @@ static const char *const ollama_services[] = {
     NULL,
 };
 
-int sl_storeenv_list(struct sl_store *store)
+static struct sl_allstores_env read_env(void)
 {
-    struct sl_allstores_env env = {
+    return (struct sl_allstores_env){
         .home = getenv("HOME"),
         .xdg_cache_home = getenv("XDG_CACHE_HOME"),
         .xdg_config_home = getenv("XDG_CONFIG_HOME"),
@@ -31,10 +31,22 @@ int sl_storeenv_list(struct sl_store *store)
         .sluice_models = getenv("SLUICE_MODELS"),
         .ollama_services = ollama_services,
     };
+}
+
+int sl_storeenv_list(struct sl_store *store)
+{
+    const struct sl_allstores_env env = read_env();
 
     if (sl_allstores_list(store, &env) < 0)
         return sl_report_error("not enough memory for the list of models");
     return 0;
+}
+
+char *sl_storeenv_hub_root(void)
+{
+    const struct sl_allstores_env env = read_env();
+
+    return sl_allstores_hub_root(&env);
 }
 
 const char *sl_storeenv_advice(const struct sl_store_place *place)

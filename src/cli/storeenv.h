@@ -9,3 +9,6 @@ int sl_storeenv_list(struct sl_store *store);
 
 /* What to do about a place that is there and cannot be read, or NULL. */
 const char *sl_storeenv_advice(const struct sl_store_place *place);
+
+/* Where downloads go, sl_allstores_hub_root of this environment: heap, or NULL. */
+char *sl_storeenv_hub_root(void);

@@ -42,21 +42,45 @@ static int list(struct sl_store *store, list_fn fn, const char *base, const char
     return r == -ENOMEM ? r : 0;
 }
 
+/* The first of the folders that Hugging Face's tools keep their cache in; false: none is set. */
+static bool find_hub(const struct sl_allstores_env *env, const char **ret_base,
+                     const char **ret_below)
+{
+    const char *const places[][2] = {
+        {env->hf_hub_cache, ""},
+        {env->huggingface_hub_cache, ""},
+        {env->hf_home, "hub"},
+        {env->xdg_cache_home, "huggingface/hub"},
+        {env->home, ".cache/huggingface/hub"},
+    };
+
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+        if (is_set(places[i][0])) {
+            *ret_base = places[i][0];
+            *ret_below = places[i][1];
+            return true;
+        }
+    return false;
+}
+
 static int list_hf(struct sl_store *store, const struct sl_allstores_env *env)
 {
+    const char *base, *below;
     int r = list(store, sl_hfcache_list, env->llama_cache, "");
 
-    if (r < 0)
+    if (r < 0 || !find_hub(env, &base, &below))
         return r;
-    if (is_set(env->hf_hub_cache))
-        return list(store, sl_hfcache_list, env->hf_hub_cache, "");
-    if (is_set(env->huggingface_hub_cache))
-        return list(store, sl_hfcache_list, env->huggingface_hub_cache, "");
-    if (is_set(env->hf_home))
-        return list(store, sl_hfcache_list, env->hf_home, "hub");
-    if (is_set(env->xdg_cache_home))
-        return list(store, sl_hfcache_list, env->xdg_cache_home, "huggingface/hub");
-    return list(store, sl_hfcache_list, env->home, ".cache/huggingface/hub");
+    return list(store, sl_hfcache_list, base, below);
+}
+
+char *sl_allstores_hub_root(const struct sl_allstores_env *env)
+{
+    const char *base = env->llama_cache, *below = "";
+    char *path = NULL;
+
+    if (!is_set(base) && !find_hub(env, &base, &below))
+        return NULL;
+    return asprintf(&path, "%s%s%s", base, below[0] ? "/" : "", below) < 0 ? NULL : path;
 }
 
 /* Whether it is known already that nothing below path's folders can be seen. */

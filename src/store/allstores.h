@@ -18,3 +18,7 @@ struct sl_allstores_env {
 /* List everything and finish the list. What cannot be read is said by its place; 0 or
  * -ENOMEM. */
 int sl_allstores_list(struct sl_store *store, const struct sl_allstores_env *env);
+
+/* Where what is downloaded goes: LLAMA_CACHE, as llama.cpp has it, else the cache of Hugging
+ * Face's tools. Heap; NULL: nothing is set, or no memory. */
+char *sl_allstores_hub_root(const struct sl_allstores_env *env);

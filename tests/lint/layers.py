@@ -18,18 +18,20 @@ BELOW = {
     'loader': ['base', 'tensor'],
     'experts': ['base', 'tensor', 'loader'],
     'store': ['base', 'tensor', 'loader'],
+    'fetch': ['base', 'store'],
     'text': ['base'],
     'model': ['base', 'tensor', 'kernels', 'loader', 'experts', 'text', 'api'],
     'api': [],
     'server': ['base', 'text', 'api'],
     'bench': ['base', 'tensor', 'kernels', 'loader', 'experts', 'text', 'api'],
     'cli': ['base', 'tensor', 'kernels', 'loader', 'experts', 'text', 'model', 'server', 'store',
-            'api'],
+            'fetch', 'api'],
     'doc': ['api'],
     'tools': None,  # anything
     'tests': None,
 }
-LIBRARY = ('base', 'tensor', 'kernels', 'loader', 'experts', 'store', 'text', 'model', 'api')
+LIBRARY = ('base', 'tensor', 'kernels', 'loader', 'experts', 'store', 'fetch', 'text',
+           'model', 'api')
 
 # Header -> (files that may include it, as an expression; how many of them there may be)
 DEPENDENCIES = [
@@ -41,8 +43,8 @@ DEPENDENCIES = [
     (r'jansson\.h', r'src/base/json\.c', 1),
     (r'event2/.*', r'src/server/http\w*\.[ch]', None),
     (r'histedit\.h|editline/.*', r'src/cli/.*', 1),
-    (r'curl/.*', r'src/cli/.*', 1),
-    (r'openssl/.*', r'src/cli/.*', 1),
+    (r'curl/.*', r'src/fetch/transfer\.c', 1),
+    (r'openssl/.*', r'src/fetch/sha256\.c', 1),
     (r'argp\.h', r'(src/cli|tools|bench)/.*', None),
     (r'cmocka\.h', r'tests/.*', None),
     (r'cpuid\.h', r'src/kernels/\w+\.c', 1),
