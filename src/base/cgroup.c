@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mountinfo.h"
+
 /* The hierarchy that is looked for, and what /proc/self/cgroup says about it. */
 struct hierarchy {
     bool is_v2;
@@ -82,23 +84,6 @@ static void find_own(struct walk *walk)
     (void)fclose(f);
 }
 
-/* Undo mountinfo's \040 for a space and the like, in place. */
-static void unescape(char *text)
-{
-    char *to = text;
-
-    for (const char *from = text; *from; to++) {
-        if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' &&
-            from[2] <= '7' && from[3] >= '0' && from[3] <= '7') {
-            *to = (char)((from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0'));
-            from += 4;
-        } else {
-            *to = *from++;
-        }
-    }
-    *to = '\0';
-}
-
 /* The folders from the own cgroup up to the mount point. */
 static void walk_up(const struct walk *walk, const char *mount_root, const char *mount_point,
                     const struct hierarchy *h)
@@ -127,57 +112,26 @@ static void walk_up(const struct walk *walk, const char *mount_root, const char 
     }
 }
 
-/*
- * One line of mountinfo: ID PARENT MAJ:MIN ROOT POINT OPTIONS [TAG...] - TYPE SOURCE
- * SUPEROPTIONS.
- */
-static void walk_mount(const struct walk *walk, char *line)
+static void walk_mount(void *arg, const struct sl_mount *mount)
 {
-    char *tail = strstr(line, " - ");
-    char *fields[5];
-    char *type, *options;
-    char *save = NULL;
+    const struct walk *walk = arg;
     const struct hierarchy *h = NULL;
 
-    if (!tail)
-        return;
-    *tail = '\0';
-    for (int i = 0; i < 5; i++) {
-        fields[i] = strtok_r(i == 0 ? line : NULL, " ", &save);
-        if (!fields[i])
-            return;
-    }
-    type = strtok_r(tail + 3, " ", &save);
-    if (!type || !strtok_r(NULL, " ", &save))
-        return;
-    options = strtok_r(NULL, " \n", &save);
-    if (strcmp(type, "cgroup2") == 0)
+    if (strcmp(mount->type, "cgroup2") == 0)
         h = &walk->v2;
-    else if (strcmp(type, "cgroup") == 0 && options && has_word(options, walk->controller))
+    else if (strcmp(mount->type, "cgroup") == 0 && has_word(mount->options, walk->controller))
         h = &walk->v1;
-    if (!h || h->path[0] == '\0')
-        return;
-    unescape(fields[3]);
-    unescape(fields[4]);
-    walk_up(walk, fields[3], fields[4], h);
+    if (h && h->path[0])
+        walk_up(walk, mount->root, mount->point, h);
 }
 
 void sl_cgroup_walk(const char *root, const char *controller, sl_cgroup_fn fn, void *arg)
 {
     struct walk walk = { .root = root, .controller = controller, .v2 = { .is_v2 = true },
                          .fn = fn, .arg = arg };
-    char *line = NULL;
-    size_t size = 0;
-    FILE *f;
 
     find_own(&walk);
-    f = open_below(root, "/proc/self/mountinfo");
-    if (!f)
-        return;
-    while (getline(&line, &size, f) > 0)
-        walk_mount(&walk, line);
-    free(line);
-    (void)fclose(f); /* read-only: nothing to lose */
+    sl_mountinfo_walk(root, walk_mount, &walk);
 }
 
 bool sl_cgroup_read(const char *folder, const char *name, char text[SL_CGROUP_TEXT_BYTES])

@@ -42,10 +42,12 @@ int sl_cmd_serve(int argc, char **argv);
 int sl_cmd_tune(int argc, char **argv);
 int sl_cmd_pull(int argc, char **argv);
 int sl_cmd_verify(int argc, char **argv);
+int sl_cmd_doctor(int argc, char **argv);
 
 /* Their options, for argp; commandtable.c gives them to all who make something of them. */
 extern const struct argp sl_argp_bench;
 extern const struct argp sl_argp_chat;
+extern const struct argp sl_argp_doctor;
 extern const struct argp sl_argp_eval;
 extern const struct argp sl_argp_info;
 extern const struct argp sl_argp_ls;

@@ -20,6 +20,8 @@ const struct sl_command sl_commands[] = {
      "how fast this machine is, and how fast it could be", &sl_argp_bench},
     {"tune", sl_cmd_tune, "MODEL",
      "which threads are best here, kept for later runs", &sl_argp_tune},
+    {"doctor", sl_cmd_doctor, "[MODEL]",
+     "what of this machine slows models down, and what mends it", &sl_argp_doctor},
     {"pack", sl_cmd_pack, "IN.gguf OUT.slpack",
      "one file made for streaming, plain or compressed", &sl_argp_pack},
     {"tokenize", sl_cmd_tokenize, "MODEL", "text to token ids and back", &sl_argp_tokenize},

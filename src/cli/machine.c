@@ -39,29 +39,6 @@
 #define N_PASSES 7
 #define AGE_MAX_SECONDS (30 * 24 * 3600)
 
-/* The median of several passes. */
-static int measure_memory(struct sl_machine *m, uint32_t n_threads)
-{
-    uint64_t available = sl_memory_available("");
-    size_t n_bytes = available / 4 < MEMORY_BYTES ? available / 4 / MIB * MIB : MEMORY_BYTES;
-    struct sl_readspeed reads = {.bytes = 0};
-    struct sl_pool *pool = NULL;
-    double rates[N_PASSES];
-    int r = n_bytes ? sl_machine_new_pool(&pool, n_threads, NULL) : -ENOMEM;
-
-    if (r == 0)
-        r = sl_readspeed_init(&reads, pool, n_bytes);
-    if (r == 0) {
-        for (int i = 0; i < N_PASSES; i++)
-            rates[i] = sl_readspeed_huge(&reads);
-        m->memory_bytes_per_s = sl_spread_of(rates, N_PASSES).median;
-        m->memory_threads = sl_pool_n_workers(pool);
-    }
-    sl_readspeed_done(&reads);
-    sl_pool_free(pool);
-    return r;
-}
-
 static int measure_disk(struct sl_machine *m, int fd, uint64_t file_bytes, struct sl_diag *diag)
 {
     uint32_t bytes = READ_BYTES;
@@ -199,7 +176,7 @@ int sl_machine_get(struct sl_machine *ret, const char *path, uint32_t n_threads,
         m.disk_bytes_per_s = m.memory_bytes_per_s = 0.0;
     if (mode != SL_MACHINE_NEVER &&
         (m.memory_bytes_per_s == 0.0 || m.memory_threads != n_threads)) {
-        r = measure_memory(&m, n_threads);
+        r = sl_machine_measure_memory(&m, n_threads);
         if (r < 0) {
             (void)sl_diag_set(diag, r, "memory could not be measured: %s", sl_err_text(r));
             goto done;
@@ -242,6 +219,28 @@ int sl_machine_new_pool(struct sl_pool **ret_pool, uint32_t n_threads, struct sl
                                                      .cpus = plan.cpus});
     sl_placement_done(&plan);
     return r < 0 ? sl_diag_set(diag, r, "could not start threads: %s", sl_err_text(r)) : 0;
+}
+
+int sl_machine_measure_memory(struct sl_machine *m, uint32_t n_threads)
+{
+    uint64_t available = sl_memory_available("");
+    size_t n_bytes = available / 4 < MEMORY_BYTES ? available / 4 / MIB * MIB : MEMORY_BYTES;
+    struct sl_readspeed reads = {.bytes = 0};
+    struct sl_pool *pool = NULL;
+    double rates[N_PASSES];
+    int r = n_bytes ? sl_machine_new_pool(&pool, n_threads, NULL) : -ENOMEM;
+
+    if (r == 0)
+        r = sl_readspeed_init(&reads, pool, n_bytes);
+    if (r == 0) {
+        for (int i = 0; i < N_PASSES; i++)
+            rates[i] = sl_readspeed_huge(&reads);
+        m->memory_bytes_per_s = sl_spread_of(rates, N_PASSES).median;
+        m->memory_threads = sl_pool_n_workers(pool);
+    }
+    sl_readspeed_done(&reads);
+    sl_pool_free(pool);
+    return r;
 }
 
 double sl_machine_disk(const char *path)

@@ -39,5 +39,9 @@ int sl_machine_get(struct sl_machine *ret, const char *path, uint32_t n_threads,
  * errors of sl_topology_open, sl_placement_plan and sl_pool_new. */
 int sl_machine_new_pool(struct sl_pool **ret_pool, uint32_t n_threads, struct sl_diag *diag);
 
+/* Memory alone, the median of several passes of such threads, in a fifth of a second; nothing
+ * is kept. Fills in memory_bytes_per_s and memory_threads. -ENOMEM, and the errors above. */
+int sl_machine_measure_memory(struct sl_machine *m, uint32_t n_threads);
+
 /* The kept speed of the disk under a file, bytes per second; 0: not known. */
 double sl_machine_disk(const char *path);

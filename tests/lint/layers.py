@@ -19,18 +19,19 @@ BELOW = {
     'experts': ['base', 'tensor', 'loader'],
     'store': ['base', 'tensor', 'loader'],
     'fetch': ['base', 'store'],
+    'doctor': ['base', 'tensor', 'kernels', 'loader', 'experts'],
     'text': ['base'],
     'model': ['base', 'tensor', 'kernels', 'loader', 'experts', 'text', 'api'],
     'api': [],
     'server': ['base', 'text', 'api'],
     'bench': ['base', 'tensor', 'kernels', 'loader', 'experts', 'text', 'api'],
     'cli': ['base', 'tensor', 'kernels', 'loader', 'experts', 'text', 'model', 'server', 'store',
-            'fetch', 'api'],
+            'fetch', 'doctor', 'api'],
     'doc': ['api'],
     'tools': None,  # anything
     'tests': None,
 }
-LIBRARY = ('base', 'tensor', 'kernels', 'loader', 'experts', 'store', 'fetch', 'text',
+LIBRARY = ('base', 'tensor', 'kernels', 'loader', 'experts', 'store', 'fetch', 'doctor', 'text',
            'model', 'api')
 
 # Header -> (files that may include it, as an expression; how many of them there may be)
