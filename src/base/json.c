@@ -6,7 +6,8 @@
  * "maximum") and must come out as they went in, so before parsing such a literal is
  * replaced by a string of NUL and its digits. That cannot be confused with a string
  * of the text: "\u0000" is refused by the same scan, and raw NUL by jansson. The scan
- * also bounds the depth.
+ * also bounds the depth and the number of values: a tree of "[],[],..." takes 50 times the
+ * memory of its text.
  */
 #include "base/json.h"
 
@@ -28,6 +29,7 @@ struct scan {
     size_t copied; /* of text, to out */
     struct sl_strbuf out;
     uint32_t depth;
+    uint32_t n_values; /* at most so many: 1 + brackets + commas */
 };
 
 static int line_of(const struct scan *scan)
@@ -90,6 +92,22 @@ static void scan_number(struct scan *scan)
     scan->copied = scan->pos;
 }
 
+/* Count what c, outside of strings, adds. */
+static int scan_mark(struct scan *scan, char c, struct sl_diag *diag)
+{
+    bool is_opening = c == '[' || c == '{';
+
+    if (is_opening && ++scan->depth > SL_JSON_DEPTH_MAX)
+        return sl_diag_set(diag, -E2BIG, "JSON, line %d: more than %d levels deep",
+                           line_of(scan), SL_JSON_DEPTH_MAX);
+    if ((is_opening || c == ',') && ++scan->n_values >= SL_JSON_VALUES_MAX)
+        return sl_diag_set(diag, -E2BIG, "JSON, line %d: more than %u values", line_of(scan),
+                           SL_JSON_VALUES_MAX);
+    if ((c == ']' || c == '}') && scan->depth > 0)
+        scan->depth--;
+    return 0;
+}
+
 static int scan_text(struct scan *scan, struct sl_diag *diag)
 {
     int r;
@@ -104,11 +122,9 @@ static int scan_text(struct scan *scan, struct sl_diag *diag)
         } else if ((c >= '0' && c <= '9') || c == '-') {
             scan_number(scan);
         } else {
-            if ((c == '[' || c == '{') && ++scan->depth > SL_JSON_DEPTH_MAX)
-                return sl_diag_set(diag, -E2BIG, "JSON, line %d: more than %d levels deep",
-                                   line_of(scan), SL_JSON_DEPTH_MAX);
-            if ((c == ']' || c == '}') && scan->depth > 0)
-                scan->depth--;
+            r = scan_mark(scan, c, diag);
+            if (r < 0)
+                return r;
             scan->pos++;
         }
     }

@@ -1,6 +1,6 @@
 /*
  * JSON read into a tree. Strict: UTF-8, nothing after the value, no "\u0000", at most
- * SL_JSON_DEPTH_MAX levels. Of repeated keys the last value counts, at the place of
+ * SL_JSON_DEPTH_MAX levels and SL_JSON_VALUES_MAX values. Of repeated keys the last value counts, at the place of
  * the first, as in Python. Integers of any size are kept. A tree is read-only; any
  * thread may read it.
  */
@@ -14,6 +14,7 @@
 
 #define SL_JSON_DEPTH_MAX 128
 #define SL_JSON_BYTES_MAX ((size_t)256 << 20)
+#define SL_JSON_VALUES_MAX 262144u /* each takes up to 150 bytes; twice 128 Ki token ids */
 
 enum sl_json_type {
     SL_JSON_NONE = 0, /* of a NULL node: what a failed find returns */
@@ -30,8 +31,8 @@ struct sl_json_doc;
 struct sl_json; /* a node, owned by its document */
 
 /*
- * Parse len bytes. -EBADMSG (with line and column), -E2BIG (too deep, too long),
- * -ENOMEM. The text is not needed afterwards.
+ * Parse len bytes. -EBADMSG (with line and column), -E2BIG (too deep, too long, too
+ * many values), -ENOMEM. The text is not needed afterwards.
  */
 int sl_json_parse(struct sl_json_doc **ret_doc, const char *text, size_t len,
                   struct sl_diag *diag);

@@ -8,13 +8,11 @@
  * the loop would otherwise spin on a socket that stays ready.
  *
  * Libevent gathers a body in pieces of 4 KiB, and whatever small thing lies behind them keeps
- * malloc from giving them back. So malloc is told to, a moment after large bodies went; bodies
- * that are still there need not be looked at, for they will go too.
+ * malloc from giving them back. So malloc is told to, a moment after large bodies went.
  */
 #include "server/http.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -27,6 +25,7 @@
 #include <event2/listener.h>
 
 #include "base/clock.h"
+#include "base/trim.h"
 #include "server/httpconn.h"
 
 #define ACCEPT_AGAIN_US 100000
@@ -138,7 +137,7 @@ static void on_trim(evutil_socket_t fd, short what, void *arg)
     struct sl_http *server = arg;
 
     server->bodies_gone_bytes = 0;
-    (void)malloc_trim(0); /* says whether there was anything */
+    sl_trim();
 }
 
 static void on_accept_again(evutil_socket_t fd, short what, void *arg)

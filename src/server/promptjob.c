@@ -277,6 +277,9 @@ int sl_promptjob_make(struct sl_genjob **ret_job, const struct sl_genreq *req,
     r = make_prompt(&m, env, recall);
     if (r == 0 && m.job->n_tokens == 0)
         r = sl_apierror_set(error, -EINVAL, 400, NULL, "the prompt is empty");
+    /* the scheduler would refuse it too, later: meanwhile it may hold much memory */
+    if (r == 0 && m.job->n_tokens > env->n_ctx_tok)
+        r = sl_apierror_set_context(error, m.job->n_tokens, env->n_ctx_tok);
     if (r == 0)
         r = make_bias(&m);
     if (r == 0)

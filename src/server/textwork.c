@@ -1,11 +1,13 @@
 /*
- * What is left after this thread of a request is small: its body goes as soon as it is parsed.
+ * What is left after this thread of a request is small: its body goes as soon as it is parsed,
+ * and with it what was made of it in between.
  */
 #include "server/textwork.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/trim.h"
 #include "server/promptjob.h"
 #include "server/servemetrics.h"
 
@@ -110,6 +112,11 @@ void sl_textwork_run(const struct sl_textwork *work)
 {
     struct sl_workitem *item;
 
-    while ((item = sl_workqueue_take_text(work->queue)) != NULL)
+    while ((item = sl_workqueue_take_text(work->queue)) != NULL) {
+        bool is_large = item->body_len >= SL_HTTP_LARGE_BYTES;
+
         do_one(work, item);
+        if (is_large)
+            sl_trim();
+    }
 }

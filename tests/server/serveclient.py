@@ -75,6 +75,10 @@ class Server:
         mine.request('POST', path, json.dumps(body))
         return mine
 
+    def anonymous_kib(self):
+        with open(f'/proc/{self.process.pid}/status', encoding='ascii') as file:
+            return int(re.search(r'^RssAnon:\s+(\d+)', file.read(), re.M).group(1))
+
     def metric(self, name):
         text = self.good('/metrics').decode()
         return float(re.search(rf'^{re.escape(name)} (\S+)$', text, re.M).group(1))

@@ -653,6 +653,8 @@ def test_bodies_are_not_kept_while_answers_are_due(serve):
         client.socket.close()
 
 
+@pytest.mark.skipif('thread' in os.environ.get('SL_SANITIZE', ''),
+                    reason="the thread sanitizer's own memory stays")
 def test_memory_of_large_bodies_is_given_back(serve):
     server = serve(env=REUSING)
     server.text('/now')

@@ -227,6 +227,27 @@ def test_clients_that_go_free_their_slots(serve):
     assert said(server.good(CHAT, chat(VERSE)))
 
 
+# what a sanitizer keeps from reuse is no growth of the server, nor what it gives back late
+REUSING = {'ASAN_OPTIONS': os.environ.get('ASAN_OPTIONS', '') +
+           ':quarantine_size_mb=1:allocator_release_to_os_interval_ms=500'}
+
+
+@pytest.mark.skipif('thread' in os.environ.get('SL_SANITIZE', ''),
+                    reason="the thread sanitizer's own memory stays")
+def test_large_bodies_leave_no_memory(serve):
+    """Neither those of many messages, nor trees of many small values, which are refused."""
+    server = serve('--ctx', 2048, env=REUSING)
+    assert said(server.good(CHAT, chat(VERSE)))
+    before = server.anonymous_kib()
+    for _ in range(2):
+        status, reply = server.ask(CHAT, {'messages': chat(VERSE * 2)['messages'] * 35000})
+        assert status == 400 and 'exceeds the available context' in reply['error']['message']
+        for text in ('[' + '[],' * 1000000 + '1]', '{' + '"a":1,' * 1000000 + '"b":1}'):
+            status, reply = server.ask('/completion', f'{{"prompt":{text}}}'.encode())
+            assert status == 400 and 'more than 262144 values' in reply['error']['message']
+    server.until('small again', lambda: server.anonymous_kib() - before < 8192)
+
+
 def test_many_connections(serve):
     """64 connections for some seconds, and what /health takes meanwhile."""
     server = serve('--parallel', 8)

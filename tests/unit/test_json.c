@@ -129,6 +129,38 @@ static void test_depth(void **state)
     assert_refused(text, SL_JSON_DEPTH_MAX + 1, -E2BIG);
 }
 
+/* "[1,1,...1]" of n numbers; heap. */
+static char *ones(size_t n)
+{
+    char *text = malloc(2 * n + 2);
+
+    assert_non_null(text);
+    for (size_t i = 0; i < n; i++)
+        memcpy(text + 2 * i, ",1", 2);
+    text[0] = '[';
+    memcpy(text + 2 * n, "]", 2);
+    return text;
+}
+
+static void test_number_of_values(void **state)
+{
+    char *most = ones(SL_JSON_VALUES_MAX - 1), *more = ones(SL_JSON_VALUES_MAX);
+    struct sl_json_doc *doc = parse(most);
+    char *commas = malloc(SL_JSON_VALUES_MAX + 3);
+
+    assert_int_equal(sl_json_n_items(sl_json_root(doc)), SL_JSON_VALUES_MAX - 1);
+    sl_json_free(doc);
+    assert_refused(more, strlen(more), -E2BIG);
+    assert_non_null(commas); /* in a string they are text */
+    memset(commas, ',', SL_JSON_VALUES_MAX + 2);
+    commas[0] = commas[SL_JSON_VALUES_MAX + 1] = '"';
+    commas[SL_JSON_VALUES_MAX + 2] = '\0';
+    sl_json_free(parse(commas));
+    free(commas);
+    free(more);
+    free(most);
+}
+
 static void test_access(void **state)
 {
     struct sl_json_doc *doc = parse("{\"n\":3,\"r\":2.5,\"s\":\"x\",\"t\":true,\"l\":[1,2]}");
@@ -297,6 +329,7 @@ int main(void)
         cmocka_unit_test(test_repeated_keys_take_the_last_value),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_number_of_values),
         cmocka_unit_test(test_access),
         cmocka_unit_test(test_writer),
         cmocka_unit_test(test_members_are_keys_with_values),
