@@ -48,6 +48,33 @@ def test_the_command_is_installed(installed):
     assert run(command, '--version', LD_LIBRARY_PATH='').strip()
 
 
+# The ends of paths below the prefix. Each must be there, and nothing else may be.
+PLACES = '''
+    bin/sluice include/sluice.h libsluice.a libsluice.so libsluice.so.0 libsluice.so.0.*.*
+    pkgconfig/sluice.pc
+    lib/systemd/system/sluice.service lib/systemd/system/sluice.socket
+    lib/systemd/user/sluice.service lib/systemd/user/sluice.socket
+    share/doc/sluice/LICENSE share/doc/sluice/NEWS.md share/doc/sluice/README.md
+    share/doc/sluice/examples/example.c share/sluice/grafana/sluice.json
+    share/sluice/models/README.md share/sluice/models/demo.gguf
+'''.split()
+
+
+def test_everything_is_in_its_place(installed):
+    prefix = find(installed, 'bin/sluice').parent.parent
+    there = {path for path in prefix.rglob('*') if not path.is_dir()}
+    there -= set(prefix.glob('etc/**/*'))
+    placed = set()
+    for place in PLACES:
+        found = {path for path in there if path.relative_to(prefix).match(place)}
+        assert found, f'{place} was not installed'
+        placed |= found
+    assert not there - placed
+    settings = find(installed, 'etc/default/sluice').read_text()
+    model = next(line[6:] for line in settings.splitlines() if line.startswith('MODEL='))
+    assert (installed / model.lstrip('/')).is_file()
+
+
 def test_the_example_builds_against_the_shared_library(installed, tmp_path):
     program = tmp_path / 'example'
     run(CC, '-Wall', '-Wextra', '-Werror', ROOT / 'doc/example.c', '-o', program,
