@@ -230,13 +230,23 @@ static int read_ring(const struct reading *in, uint32_t seq)
     return r;
 }
 
+static int check_end(const struct reading *in)
+{
+    char more;
+    int r = sl_zstream_read(in->zstream, &more, 1);
+
+    if (r == -ENODATA)
+        return 0;
+    return r == -EIO ? fail(in, r, sl_err_text(r))
+                     : fail(in, -EBADMSG, "something follows the sequence; the file is damaged");
+}
+
 /* Into a new sequence. */
 static int read_seq(const struct reading *in, uint32_t seq)
 {
     struct sl_timeline *tl = &in->s->timeline;
     struct sl_seq *to = &tl->seqs[seq];
     uint32_t n_tok = in->head.n_tok;
-    char more;
     int r = read_part(in, to->tokens, sizeof(*to->tokens) * n_tok);
 
     for (uint32_t i = 0; i < n_tok && r == 0; i++)
@@ -252,9 +262,7 @@ static int read_seq(const struct reading *in, uint32_t seq)
         r = read_part(in, sl_timeline_block(tl, seq, i), tl->block_bytes);
     if (r == 0)
         r = read_ring(in, seq);
-    if (r == 0 && sl_zstream_read(in->zstream, &more, 1) != -ENODATA)
-        r = fail(in, -EBADMSG, "something follows the sequence; the file is damaged");
-    return r;
+    return r < 0 ? r : check_end(in);
 }
 
 /* fd is a file of ours, just behind the magic. Returns the new sequence. */
@@ -281,21 +289,26 @@ static int read_all(struct reading *in, int fd)
 static int open_file(struct sluice_session *s, const char *path, uint64_t *ret_bytes)
 {
     char magic[MAGIC_BYTES];
-    struct stat st;
-    int r;
+    struct stat st = {0};
+    ssize_t n = 0;
+    int r = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* waits for nobody at a pipe */
 
     if (fd < 0) {
         r = -errno;
         return sl_diag_set(&s->error, r, "%s: %s", path, sl_err_text(r));
     }
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-        read(fd, magic, sizeof(magic)) == (ssize_t)sizeof(magic) &&
-        memcmp(magic, MAGIC, sizeof(magic)) == 0) {
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+        n = read(fd, magic, sizeof(magic));
+        r = n < 0 ? -errno : 0;
+    }
+    if (n == (ssize_t)sizeof(magic) && memcmp(magic, MAGIC, sizeof(magic)) == 0) {
         *ret_bytes = (uint64_t)st.st_size;
         return fd;
     }
     (void)close(fd); /* only read */
+    if (r < 0)
+        return sl_diag_set(&s->error, r, "%s: %s", path, sl_err_text(r));
     return sl_diag_set(&s->error, -EBADMSG, "%s: this is no saved sequence", path);
 }
 
