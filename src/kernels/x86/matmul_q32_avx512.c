@@ -1,9 +1,8 @@
 /*
- * Products with Q8_0 and Q4_0 weights, AVX-512 VNNI, with several tokens; with one, those of
- * AVX2 are faster (1.1 times the tokens/s: additions across lanes cost more, the wider they
- * are). Both types are brought to unsigned bytes (Q8_0: w + 128; Q4_0: as stored, value + 8),
- * and what the offset adds is taken off exactly: the accumulators start at -offset times the
- * sums of the activations. The functions take `nibbles` (Q4_0) as a constant.
+ * Products with Q8_0 and Q4_0 weights, AVX-512 VNNI, with several tokens; with one they are
+ * in one32_avx2.c and one32_avx512.c. Both types are brought to unsigned bytes (Q8_0: w + 128;
+ * Q4_0: as stored, value + 8), and what the offset adds is taken off exactly: the accumulators
+ * start at -offset times the sums of the activations. The functions take `nibbles` (Q4_0) as a constant.
  *
  * A tile of 16 rows of up to 8 blocks is unpacked to dwords of four columns (see
  * vnni_avx512.h) and multiplied with groups of up to 12 tokens, whose float sums stay in
@@ -177,7 +176,7 @@ void sl_matmul_many_q4_0_avx512(float *out, size_t out_stride, const void *w, si
                                 size_t n_rows, const struct sl_act *x)
 {
     if (x->n_tok == 1)
-        sl_matmul_one_q4_0_avx2(out, out_stride, w, row_bytes, n_rows, x);
+        sl_matmul_one_q4_0_avx512(out, out_stride, w, row_bytes, n_rows, x);
     else
         matmul_many(out, out_stride, w, row_bytes, n_rows, x, true);
 }

@@ -116,14 +116,12 @@ SL_INLINE __m256i values_q3_k(const uint8_t *block, int g)
                            and8(shift16(high, bit - g), 1 << bit));
 }
 
+/* As dwords: those of even sub-blocks, which have the low lane, of odd ones. */
 SL_INLINE struct one_scales scales_iq4_xs(const uint8_t *block)
 {
-    const __m128i order = _mm_setr_epi8(0, 2, 4, 6, -1, -1, -1, -1, 1, 3, 5, 7, -1, -1, -1, -1);
-    uint64_t s = sl_scales_iq4_xs(sl_load_u16(block + offsetof(struct sl_block_iq4_xs, scales_h)),
-                                  block + offsetof(struct sl_block_iq4_xs, scales_l));
-    __m128i bytes = _mm_sub_epi8(_mm_cvtsi64_si128((long long)s), _mm_set1_epi8(32));
+    const __m256i order = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
 
-    return (struct one_scales){ .scale = _mm256_cvtepi8_epi16(_mm_shuffle_epi8(bytes, order)) };
+    return (struct one_scales){ .scale = sl_scales_iq4_xs_signed(block, order) };
 }
 
 /* Two groups of 16 bytes lie side by side: first their low nibbles, then the high ones. */

@@ -3,9 +3,10 @@
  * that of AVX2.
  *
  * Four vectors of 64 weights meet the activations in vpdpbusd; values are unsigned, and
- * accumulators start at what their offset adds, times -1. Of the two- and three-bit types
- * a lane is at most 7 * 128 * 4 and fits 16 bits: two vectors are packed and the scales
- * applied by vpmaddwd. Lanes of IQ4_XS are larger and take a 32-bit multiplication.
+ * accumulators start at what their offset adds, times -1. Of the two- and three-bit types,
+ * half of the values stay 4 times as large as they should be; a lane is at most
+ * 28 * 128 * 4 and fits 16 bits: two vectors are packed and the scales applied by vpdpwssd.
+ * Lanes of IQ4_XS are larger and take a 32-bit multiplication.
  *
  * Four blocks are added up together; those at the end of a row that do not fill a group
  * are copied and padded with zeros. The mins of Q2_K are multiplied for four blocks at
@@ -25,10 +26,16 @@
 #define CHUNK_BLOCKS (CHUNK_GROUPS * GROUP)
 #define BLOCK_BYTES_MAX sizeof(struct sl_block_iq4_xs)
 
+/* What the offset adds to a block, times -1. */
+union block_offset {
+    __m512i start[4]; /* IQ4_XS: -offset * (sum of a lane's activations) */
+    __m256i taken;    /* Q3_K: -offset * (sum of a sub-block's activations), words */
+};
+
 /* Activations of up to CHUNK_BLOCKS blocks; zero where a group is not full. */
 struct chunk {
     __m512i x[CHUNK_BLOCKS][4];     /* in the order of the values */
-    __m512i start[CHUNK_BLOCKS][4]; /* -offset * (sum of a lane's activations) */
+    union block_offset offset[CHUNK_BLOCKS];
     __m512i sums_low[CHUNK_GROUPS], sums_high[CHUNK_GROUPS]; /* bytes: sums & 127, >> 7 */
     float d[CHUNK_BLOCKS];
 };
@@ -40,82 +47,89 @@ struct found {
     uint32_t d[CHUNK_BLOCKS][TILE_ROWS];   /* half floats; with mins: dmin in the upper half */
 };
 
-/* The lanes of a block; their sum is its isum. */
-typedef __m512i (*dot_fn)(const uint8_t *block, const __m512i x[4], const __m512i start[4]);
+/* The lanes of a block; their sum is its isum, times 2^shift. */
+typedef __m512i (*dot_fn)(const uint8_t *block, const __m512i x[4],
+                          const union block_offset *offset);
 
 struct type {
     dot_fn dot;
     int offset;    /* by which values are too large */
+    int shift;     /* lanes: times 2^shift; 0: offset.start, else offset.taken */
     bool is_split; /* values: 16 elements of four groups of 32, not 32 of two */
     bool has_min;  /* 16 mins in the upper nibbles at the beginning; dmin behind d */
     size_t block_bytes, d_off;
 };
 
-/* Values of two bits, at bits 2 g and 2 g + 1: elements 32 g .. + 31 and 128 + 32 g .. + 31. */
+/*
+ * Values of two bits, at bits 2 g and 2 g + 1: elements 32 g .. + 31 and 128 + 32 g .. + 31.
+ * Those of odd g are 4 times as large: half of the shifts.
+ */
 INLINE void two_bits(const uint8_t *qs, __m512i ret[4])
 {
-    const __m512i m03 = _mm512_set1_epi8(3);
-    __m512i v = load512(qs);
+    const __m512i m03 = _mm512_set1_epi8(0x03), m0c = _mm512_set1_epi8(0x0c);
+    __m512i v = load512(qs), high = _mm512_srli_epi16(v, 4);
 
     ret[0] = _mm512_and_si512(v, m03);
-    ret[1] = _mm512_and_si512(_mm512_srli_epi16(v, 2), m03);
-    ret[2] = _mm512_and_si512(_mm512_srli_epi16(v, 4), m03);
-    ret[3] = _mm512_and_si512(_mm512_srli_epi16(v, 6), m03);
+    ret[1] = _mm512_and_si512(v, m0c);
+    ret[2] = _mm512_and_si512(high, m03);
+    ret[3] = _mm512_and_si512(high, m0c);
 }
 
 /*
- * Values of two_bits with 16 scales as words. Quarter l of the packed lanes: 4 of sub-block
- * l, 4 of sub-block 2 + l, where quarters 2 and 3 count from 8; the second time 4 further.
+ * Values of two_bits with 16 scales as words; lanes start at `sum`; all 4 times as large.
+ * Quarter l of the packed lanes: 4 of sub-block l, 4 of sub-block 2 + l, where quarters 2 and 3
+ * count from 8; the second time 4 further.
  */
-INLINE __m512i scaled(const __m512i w[4], const __m512i x[4], const __m512i start[4],
-                      __m256i scales)
+INLINE __m512i scaled(__m512i sum, const __m512i w[4], const __m512i x[4], __m256i scales)
 {
     const __m512i pick = _mm512_set_epi64(
         0x000b000b000b000b, 0x0009000900090009, 0x000a000a000a000a, 0x0008000800080008,
         0x0003000300030003, 0x0001000100010001, 0x0002000200020002, 0x0000000000000000);
-    const __m512i four = _mm512_set1_epi16(4);
-    __m512i s = _mm512_castsi256_si512(scales);
-    __m512i a = _mm512_packs_epi32(_mm512_dpbusd_epi32(start[0], w[0], x[0]),
-                                   _mm512_dpbusd_epi32(start[1], w[1], x[1]));
-    __m512i b = _mm512_packs_epi32(_mm512_dpbusd_epi32(start[2], w[2], x[2]),
-                                   _mm512_dpbusd_epi32(start[3], w[3], x[3]));
+    const __m512i four = _mm512_set1_epi16(4), zero = _mm512_setzero_si512();
+    const __m256i up = _mm256_set1_epi64x(0x0000000000020002); /* of even g */
+    __m512i s = _mm512_castsi256_si512(_mm256_sllv_epi16(scales, up));
+    __m512i a = _mm512_packs_epi32(_mm512_dpbusd_epi32(zero, w[0], x[0]),
+                                   _mm512_dpbusd_epi32(zero, w[1], x[1]));
+    __m512i b = _mm512_packs_epi32(_mm512_dpbusd_epi32(zero, w[2], x[2]),
+                                   _mm512_dpbusd_epi32(zero, w[3], x[3]));
 
-    a = _mm512_madd_epi16(a, _mm512_permutexvar_epi16(pick, s));
-    return _mm512_dpwssd_epi32(a, b, _mm512_permutexvar_epi16(_mm512_or_si512(pick, four), s));
+    sum = _mm512_dpwssd_epi32(sum, a, _mm512_permutexvar_epi16(pick, s));
+    return _mm512_dpwssd_epi32(sum, b, _mm512_permutexvar_epi16(_mm512_or_si512(pick, four), s));
 }
 
-INLINE __m512i dot_q2_k(const uint8_t *block, const __m512i x[4], const __m512i start[4])
+INLINE __m512i dot_q2_k(const uint8_t *block, const __m512i x[4], const union block_offset *offset)
 {
-    const __m512i zero[4] = { 0 };
     __m128i scales = _mm_and_si128(load128(block), _mm_set1_epi8(15));
     __m512i w[4];
 
-    (void)start;
+    (void)offset;
     two_bits(block + offsetof(struct sl_block_q2_k, qs), w);
-    return scaled(w, x, zero, _mm256_cvtepu8_epi16(scales));
+    return scaled(_mm512_setzero_si512(), w, x, _mm256_cvtepu8_epi16(scales));
 }
 
-INLINE __m512i dot_q3_k(const uint8_t *block, const __m512i x[4], const __m512i start[4])
+INLINE __m512i dot_q3_k(const uint8_t *block, const __m512i x[4], const union block_offset *offset)
 {
-    /* Rotations that bring bits g and 4 + g to bit 2. */
+    /* Rotation that brings bits 0 and 4 to bit 2. */
     const __m512i by0 = _mm512_set_epi64(62, 62, 62, 62, 2, 2, 2, 2);
-    const __m512i one = _mm512_set1_epi64(1);
-    const __m512i m04 = _mm512_set1_epi8(4);
+    const __m512i m04 = _mm512_set1_epi8(0x04), m10 = _mm512_set1_epi8(0x10);
     __m512i high = _mm512_rolv_epi64(
         _mm512_broadcast_i64x4(load256(block + offsetof(struct sl_block_q3_k, hmask))), by0);
-    __m128i scales = sl_scales_q3_k_signed(block + offsetof(struct sl_block_q3_k, scales));
+    __m256i scales = _mm256_cvtepi8_epi16(
+        sl_scales_q3_k_signed(block + offsetof(struct sl_block_q3_k, scales)));
+    __m256i taken = _mm256_slli_epi32(_mm256_madd_epi16(scales, offset->taken), 2);
     __m512i w[4];
 
     two_bits(block + offsetof(struct sl_block_q3_k, qs), w);
-#pragma GCC unroll 4
-    for (int g = 0; g < 4; g++) {
-        w[g] = _mm512_ternarylogic_epi32(w[g], high, m04, 0xf8); /* a | (b & c) */
-        high = _mm512_rorv_epi64(high, one);
-    }
-    return scaled(w, x, start, _mm256_cvtepi8_epi16(scales));
+    /* a | (b & c) */
+    w[0] = _mm512_ternarylogic_epi32(w[0], high, m04, 0xf8);
+    w[1] = _mm512_ternarylogic_epi32(w[1], _mm512_rol_epi64(high, 1), m10, 0xf8);
+    w[2] = _mm512_ternarylogic_epi32(w[2], _mm512_ror_epi64(high, 2), m04, 0xf8);
+    w[3] = _mm512_ternarylogic_epi32(w[3], _mm512_ror_epi64(high, 1), m10, 0xf8);
+    return scaled(_mm512_zextsi256_si512(taken), w, x, scales);
 }
 
-INLINE __m512i dot_iq4_xs(const uint8_t *block, const __m512i x[4], const __m512i start[4])
+INLINE __m512i dot_iq4_xs(const uint8_t *block, const __m512i x[4],
+                          const union block_offset *offset)
 {
     static const int8_t levels[16] __attribute__((aligned(16))) = SL_IQ4_VALUES;
     const __m512i pick = _mm512_set_epi64(0x0000000300000003, 0x0000000300000003,
@@ -124,12 +138,8 @@ INLINE __m512i dot_iq4_xs(const uint8_t *block, const __m512i x[4], const __m512
     const __m512i m0f = _mm512_set1_epi8(0x0f);
     const __m512i table = _mm512_broadcast_i32x4(
         _mm_xor_si128(load128(levels), _mm_set1_epi8(-128))); /* level + 128 */
-    uint64_t packed = sl_scales_iq4_xs(
-        sl_load_u16(block + offsetof(struct sl_block_iq4_xs, scales_h)),
-        block + offsetof(struct sl_block_iq4_xs, scales_l));
     __m512i scales = _mm512_castsi256_si512(
-        _mm256_sub_epi32(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)packed)),
-                         _mm256_set1_epi32(32)));
+        sl_scales_iq4_xs_signed(block, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)));
     __m512i sum[2];
 
 #pragma GCC unroll 2
@@ -140,9 +150,9 @@ INLINE __m512i dot_iq4_xs(const uint8_t *block, const __m512i x[4], const __m512
                                            _mm512_and_si512(_mm512_srli_epi16(v, 4), m0f));
         __m512i order = _mm512_or_si512(pick, _mm512_set1_epi32(4 * i));
 
-        sum[i] = _mm512_dpbusd_epi32(start[2 * i], low, x[2 * i]);
-        sum[i] = _mm512_add_epi32(sum[i],
-                                  _mm512_dpbusd_epi32(start[2 * i + 1], high, x[2 * i + 1]));
+        sum[i] = _mm512_dpbusd_epi32(offset->start[2 * i], low, x[2 * i]);
+        sum[i] = _mm512_add_epi32(
+            sum[i], _mm512_dpbusd_epi32(offset->start[2 * i + 1], high, x[2 * i + 1]));
         sum[i] = _mm512_mullo_epi32(sum[i], _mm512_permutexvar_epi32(order, scales));
     }
     return _mm512_add_epi32(sum[0], sum[1]);
@@ -170,16 +180,21 @@ INLINE void prepare_chunk(struct chunk *chunk, const struct sl_act *x, size_t b0
 
         if (b >= n_blocks) {
             memset(chunk->x[b], 0, sizeof(chunk->x[b]));
-            memset(chunk->start[b], 0, sizeof(chunk->start[b]));
+            memset(&chunk->offset[b], 0, sizeof(chunk->offset[b]));
             continue;
         }
         for (size_t i = 0; i < 4; i++) {
             __m512i v = ordered(x->q + (b0 + b) * SL_BLOCK256, i, type.is_split);
 
             chunk->x[b][i] = v;
-            chunk->start[b][i] = _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, offset, v));
+            if (type.shift == 0)
+                chunk->offset[b].start[i] =
+                    _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, offset, v));
         }
         sums = load256(x->sums + (b0 + b) * 16);
+        if (type.shift > 0)
+            chunk->offset[b].taken =
+                _mm256_mullo_epi16(sums, _mm256_set1_epi16((short)-type.offset));
         _mm_storeu_si128((__m128i *)&chunk->sums_low[b / GROUP] + b % GROUP,
                          _mm256_cvtepi16_epi8(_mm256_and_si256(sums, _mm256_set1_epi16(127))));
         _mm_storeu_si128((__m128i *)&chunk->sums_high[b / GROUP] + b % GROUP,
@@ -214,10 +229,11 @@ INLINE void find_group(struct found *found, size_t row, const uint8_t *p,
 
         found->d[b][row] = type.has_min ? sl_load_u32(p + type.d_off)
                                         : sl_load_u16(p + type.d_off);
-        lanes[i] = type.dot(p, chunk->x[b], chunk->start[b]);
+        lanes[i] = type.dot(p, chunk->x[b], &chunk->offset[b]);
     }
     found->isum[g][table_slot(row)] =
-        add_quarters(add_lanes4(lanes[0], lanes[1], lanes[2], lanes[3]));
+        _mm_srai_epi32(add_quarters(add_lanes4(lanes[0], lanes[1], lanes[2], lanes[3])),
+                       type.shift);
 }
 
 /* Walk over one row of a chunk. p: its first block; ahead: what to fetch meanwhile. */
@@ -314,6 +330,7 @@ void sl_matmul_one_q2_k_avx512(float *out, size_t out_stride, const void *w, siz
 {
     matmul_one(out, w, row_bytes, n_rows, x,
                (struct type){ .dot = dot_q2_k,
+                              .shift = 2,
                               .has_min = true,
                               .block_bytes = sizeof(struct sl_block_q2_k),
                               .d_off = offsetof(struct sl_block_q2_k, d) });
@@ -325,6 +342,7 @@ void sl_matmul_one_q3_k_avx512(float *out, size_t out_stride, const void *w, siz
     matmul_one(out, w, row_bytes, n_rows, x,
                (struct type){ .dot = dot_q3_k,
                               .offset = 4,
+                              .shift = 2,
                               .block_bytes = sizeof(struct sl_block_q3_k),
                               .d_off = offsetof(struct sl_block_q3_k, d) });
 }

@@ -5,9 +5,11 @@
 #pragma once
 
 #include <immintrin.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "tensor/block.h"
 
 /* Q4_K, Q5_K: eight scales and eight mins of six bits. */
 static inline void sl_scales_q4_k(const uint8_t s[12], uint64_t *ret_scale, uint64_t *ret_min)
@@ -57,4 +59,21 @@ static inline uint64_t sl_scales_iq4_xs(uint16_t scales_h, const uint8_t scales_
     high = (high | high << 12) & 0x000f000f000f000fu;
     high = (high | high << 6) & 0x0303030303030303u;
     return low | high << 4;
+}
+
+/* Those of the sub-blocks named in j as signed dwords, from the start of a block: for one at
+ * a time it takes less. */
+static inline __m256i sl_scales_iq4_xs_signed(const uint8_t *block, __m256i j)
+{
+    const int high_at = 8 * offsetof(struct sl_block_iq4_xs, scales_h);
+    __m256i high = _mm256_set1_epi32((int)sl_load_u32(block));
+    __m256i low = _mm256_set1_epi32(
+        (int)sl_load_u32(block + offsetof(struct sl_block_iq4_xs, scales_l)));
+
+    j = _mm256_slli_epi32(j, 1);
+    high = _mm256_srlv_epi32(high, _mm256_add_epi32(j, _mm256_set1_epi32(high_at)));
+    low = _mm256_srlv_epi32(low, _mm256_slli_epi32(j, 1));
+    high = _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(3)), 4);
+    low = _mm256_and_si256(low, _mm256_set1_epi32(15));
+    return _mm256_sub_epi32(_mm256_or_si256(low, high), _mm256_set1_epi32(32));
 }
