@@ -17,7 +17,8 @@ SLUICE = os.environ.get('SLUICE')
 HERE = os.path.dirname(os.path.abspath(__file__))
 DEMO = os.path.join(HERE, '..', '..', '..', 'models', 'demo.gguf')
 SETTLED = 1.0  # seconds in which slots and connections must be free again
-TIMING_HOLDS = os.environ.get('SL_LOAD_TIMING', '1') == '1'  # not under sanitizers
+FIGURES_HOLD = os.environ.get('SL_SANITIZE', 'none') == 'none'  # times and memory
+GROWTH_KIB = 8 << 10  # what memory may grow by
 
 
 class Server:
@@ -85,6 +86,13 @@ class Server:
             assert time.monotonic() - start < PATIENCE, 'slots are not free again'
             await asyncio.sleep(0.01)
         return time.monotonic() - start
+
+    async def until_small(self, before_kib):
+        """Memory is what it was: large bodies are given back a little after they went."""
+        start = time.monotonic()
+        while FIGURES_HOLD and self.rss_kib() - before_kib >= GROWTH_KIB:
+            assert time.monotonic() - start < 5, (before_kib, self.rss_kib())
+            await asyncio.sleep(0.05)
 
     async def until_fds(self, n):
         """No more descriptors than so many are open."""

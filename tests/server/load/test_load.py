@@ -13,12 +13,11 @@ import pytest
 
 import loadserver
 import mixture
-from loadclient import Client, ask, connected, text_of
+from loadclient import PATIENCE, Client, ask, connected, text_of
 
 SECONDS = float(os.environ.get('SL_LOAD_SECONDS', '120'))
 N_CLIENTS = 64
 HEALTH_P99_MS = 20
-GROWTH_KIB = 8 << 10  # what memory may grow by once all has been asked for
 
 if not loadserver.SLUICE:
     pytest.skip('SLUICE is not set: run through meson test', allow_module_level=True)
@@ -102,10 +101,10 @@ async def soak(server):
           f'/health p50 {p50:.2f} p99 {p99:.2f} worst {health[-1]:.2f} ms of {len(health)}, '
           f'memory {before_kib} KiB {grown:+} KiB, {n_fds} descriptors before and after, '
           f'slots free after {free_s:.2f} s\n{json.dumps(load.counts)}')
-    assert grown < GROWTH_KIB
+    assert not loadserver.FIGURES_HOLD or grown < loadserver.GROWTH_KIB
     assert free_s < loadserver.SETTLED
     assert await server.metric('sluice_requests_failed_total') == 0
-    assert not loadserver.TIMING_HOLDS or p99 < HEALTH_P99_MS
+    assert not loadserver.FIGURES_HOLD or p99 < HEALTH_P99_MS
 
 
 def test_many_clients(tmp_path):
@@ -179,7 +178,8 @@ async def refuses(server):
 async def drained(server):
     """SIGTERM lets what runs come to its end; nobody else gets in."""
     begun = asyncio.Event()
-    body = {'prompt': mixture.VERSE, 'n_predict': 400, 'ignore_eos': True, 'seed': 1}
+    n_predict = 400 if loadserver.FIGURES_HOLD else 60  # still there when the signal comes
+    body = {'prompt': mixture.VERSE, 'n_predict': n_predict, 'ignore_eos': True, 'seed': 1}
     n_begun = 0
 
     async def one(i):
@@ -204,12 +204,12 @@ async def drained(server):
         if i % 2 == 0:
             mixture.stream_text('/completion', reply)
         else:
-            assert json.loads(reply)['tokens_predicted'] == 400
+            assert json.loads(reply)['tokens_predicted'] == n_predict
     assert await idle.is_closed(5)
 
 
 def test_end_in_the_middle():
-    with loadserver.Server('--parallel', 4) as server:
+    with loadserver.Server('--parallel', 4, '--drain', PATIENCE) as server:
         asyncio.run(drained(server))
         server.stop()
         assert server.said() == ''
