@@ -115,7 +115,7 @@ struct sluice_model_opts {
 };
 
 enum {
-    SLUICE_MODEL_NO_SIGBUS = 1, /* do not install the SIGBUS handler (see README) */
+    SLUICE_MODEL_NO_SIGBUS = 1, /* no SIGBUS handler (see doc/library.md) */
     SLUICE_MODEL_NO_WARM = 2,   /* do not read a cold file ahead */
     SLUICE_MODEL_TEXT = 4,      /* vocabulary and template alone: no memory, no sessions */
 };
@@ -435,6 +435,25 @@ SLUICE_API void sluice_sampler_accept(struct sluice_sampler *sampler, int32_t to
  */
 SLUICE_API int sluice_sampler_set_grammar(struct sluice_sampler *sampler, const char *gbnf,
                                           size_t len, struct sluice_error *error);
+
+/*
+ * A grammar, compiled: by any thread, for any number of samplers, as sluice_sampler_set_grammar
+ * does it for one. Read-only. It borrows the model; a sampler that uses it may be of another
+ * one that was opened from the same file. References are counted: new gives one, which unref
+ * takes back (NULL is allowed); both may be called by any thread. bytes: about what it takes.
+ */
+struct sluice_grammar;
+SLUICE_API int sluice_grammar_new(struct sluice_grammar **ret_grammar,
+                                  const struct sluice_model *model, const char *gbnf, size_t len,
+                                  struct sluice_error *error);
+SLUICE_API struct sluice_grammar *sluice_grammar_ref(struct sluice_grammar *grammar);
+SLUICE_API void sluice_grammar_unref(struct sluice_grammar *grammar);
+SLUICE_API size_t sluice_grammar_bytes(const struct sluice_grammar *grammar);
+
+/* As sluice_sampler_set_grammar, NULL too; the sampler takes a reference of its own. -EINVAL:
+ * the grammar's model has another vocabulary; -ENOMEM. The sampler is then as it was. */
+SLUICE_API int sluice_sampler_use_grammar(struct sluice_sampler *sampler,
+                                          struct sluice_grammar *grammar);
 
 /* Choose a token from n_vocab logits. Does not accept it. Only with a grammar: -E2BIG (it is
  * too ambiguous to go on), -ENOMEM, -EBADMSG (no token goes on, or what was accepted broke it). */

@@ -2,6 +2,7 @@
  * The public text functions: thin, they check arguments and hand on to src/text.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,11 +100,21 @@ void sluice_sampler_opts_default(const struct sluice_model *model,
     *ret_opts = o;
 }
 
+struct sluice_grammar {
+    /* set once, then read only */
+    struct sl_grammar *grammar;
+    struct sl_tokenmask *start; /* at a text's beginning, for samplers to copy; borrows grammar */
+    uint32_t n_vocab;
+
+    /* atomic; the release of each who lets go pairs with the acquire of the last */
+    atomic_uint n_refs;
+};
+
 struct sluice_sampler {
     struct sl_sampler *inner;
-    struct sl_tokentrie_share *trie; /* borrowed from the model */
-    /* NULL without a grammar; mask borrows grammar */
-    struct sl_grammar *grammar;
+    const struct sluice_model *model; /* borrowed */
+    /* NULL without a grammar; mask borrows of grammar, which is referred to */
+    struct sluice_grammar *grammar;
     struct sl_tokenmask *mask;
     int grammar_error; /* an accepted token broke the grammar */
 };
@@ -134,7 +145,7 @@ int sluice_sampler_new(struct sluice_sampler **ret_sampler, const struct sluice_
     sampler = calloc(1, sizeof(*sampler));
     if (!sampler)
         return sl_diag_set((struct sl_diag *)error, -ENOMEM, "not enough memory for the sampler");
-    sampler->trie = model->trie;
+    sampler->model = model;
     r = sl_sampler_new(&sampler->inner, &o, (struct sl_diag *)error);
     if (r < 0) {
         sluice_sampler_free(sampler);
@@ -147,7 +158,7 @@ int sluice_sampler_new(struct sluice_sampler **ret_sampler, const struct sluice_
 static void drop_grammar(struct sluice_sampler *sampler)
 {
     sl_tokenmask_free(sampler->mask);
-    sl_grammar_free(sampler->grammar);
+    sluice_grammar_unref(sampler->grammar);
     sampler->mask = NULL;
     sampler->grammar = NULL;
     sampler->grammar_error = 0;
@@ -164,33 +175,90 @@ void sluice_sampler_free(struct sluice_sampler *sampler)
     free(sampler);
 }
 
-int sluice_sampler_set_grammar(struct sluice_sampler *sampler, const char *gbnf, size_t len,
-                               struct sluice_error *error)
+int sluice_grammar_new(struct sluice_grammar **ret_grammar, const struct sluice_model *model,
+                       const char *gbnf, size_t len, struct sluice_error *error)
 {
     struct sl_diag *diag = (struct sl_diag *)error;
-    struct sl_grammar *grammar = NULL;
+    struct sluice_grammar *grammar;
     const struct sl_tokentrie *trie;
-    struct sl_tokenmask *mask = NULL;
     int r;
 
-    if (!gbnf) {
+    if (!gbnf)
+        return sl_diag_set(diag, -EINVAL, "no grammar given");
+    grammar = calloc(1, sizeof(*grammar));
+    if (!grammar)
+        return sl_diag_set(diag, -ENOMEM, "not enough memory for the grammar");
+    grammar->n_vocab = sl_vocab_n_tokens(model->vocab);
+    atomic_init(&grammar->n_refs, 1);
+    r = sl_grammar_new(&grammar->grammar, gbnf, len, diag);
+    if (r < 0)
+        goto fail;
+    r = sl_tokentrie_share_get(model->trie, &trie);
+    r = r < 0 ? sl_diag_set(diag, r, "not enough memory for the grammar")
+              : sl_tokenmask_new(&grammar->start, grammar->grammar, trie, diag);
+    if (r < 0)
+        goto fail;
+    *ret_grammar = grammar;
+    return 0;
+
+fail:
+    sluice_grammar_unref(grammar);
+    return r;
+}
+
+struct sluice_grammar *sluice_grammar_ref(struct sluice_grammar *grammar)
+{
+    atomic_fetch_add_explicit(&grammar->n_refs, 1, memory_order_relaxed);
+    return grammar;
+}
+
+void sluice_grammar_unref(struct sluice_grammar *grammar)
+{
+    if (!grammar || atomic_fetch_sub_explicit(&grammar->n_refs, 1, memory_order_acq_rel) != 1)
+        return;
+    sl_tokenmask_free(grammar->start);
+    sl_grammar_free(grammar->grammar);
+    free(grammar);
+}
+
+size_t sluice_grammar_bytes(const struct sluice_grammar *grammar)
+{
+    return sizeof(*grammar) + sl_grammar_bytes(grammar->grammar);
+}
+
+int sluice_sampler_use_grammar(struct sluice_sampler *sampler, struct sluice_grammar *grammar)
+{
+    struct sl_tokenmask *mask;
+    int r;
+
+    if (!grammar) {
         drop_grammar(sampler);
         return 0;
     }
-    r = sl_grammar_new(&grammar, gbnf, len, diag);
+    if (grammar->n_vocab != sl_vocab_n_tokens(sampler->model->vocab))
+        return -EINVAL;
+    r = sl_tokenmask_clone(&mask, grammar->start);
     if (r < 0)
         return r;
-    r = sl_tokentrie_share_get(sampler->trie, &trie);
-    r = r < 0 ? sl_diag_set(diag, r, "not enough memory for the grammar")
-              : sl_tokenmask_new(&mask, grammar, trie, diag);
-    if (r < 0) {
-        sl_grammar_free(grammar);
-        return r;
-    }
+    (void)sluice_grammar_ref(grammar); /* before its last one may go */
     drop_grammar(sampler);
     sampler->grammar = grammar;
     sampler->mask = mask;
     return 0;
+}
+
+int sluice_sampler_set_grammar(struct sluice_sampler *sampler, const char *gbnf, size_t len,
+                               struct sluice_error *error)
+{
+    struct sluice_grammar *grammar = NULL;
+    int r = gbnf ? sluice_grammar_new(&grammar, sampler->model, gbnf, len, error) : 0;
+
+    if (r < 0)
+        return r;
+    r = sluice_sampler_use_grammar(sampler, grammar);
+    sluice_grammar_unref(grammar);
+    return r < 0 ? sl_diag_set((struct sl_diag *)error, r, "not enough memory for the grammar")
+                 : r;
 }
 
 void sluice_sampler_accept(struct sluice_sampler *sampler, int32_t token)

@@ -140,6 +140,15 @@ void sl_grammar_free(struct sl_grammar *grammar)
     free(grammar);
 }
 
+size_t sl_grammar_bytes(const struct sl_grammar *grammar)
+{
+    const struct sl_rtn *rtn = &grammar->rtn;
+
+    return sizeof(*grammar) + rtn->n_points * sizeof(*rtn->points) +
+           rtn->n_edges * sizeof(*rtn->edges) + rtn->n_calls * sizeof(*rtn->calls) +
+           rtn->n_rules * sizeof(*rtn->entries);
+}
+
 uint32_t sl_grammar_n_tokens(const struct sl_grammar *grammar)
 {
     return grammar->n_tokens;

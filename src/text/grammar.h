@@ -26,6 +26,9 @@ int sl_grammar_new(struct sl_grammar **ret_grammar, const char *text, size_t len
                    struct sl_diag *diag);
 void sl_grammar_free(struct sl_grammar *grammar);
 
+/* About the memory that it takes. */
+size_t sl_grammar_bytes(const struct sl_grammar *grammar);
+
 /* Tokens that the grammar names, as <text> or by number as <[5]>. */
 struct sl_grammar_token {
     const char *text; /* with its brackets; owned by the grammar, terminated */
