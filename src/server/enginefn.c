@@ -119,6 +119,11 @@ static int sampler_set_grammar(void *arg, void *sampler, const char *gbnf, size_
     return sluice_sampler_set_grammar(sampler, gbnf, len, error);
 }
 
+static int sampler_use_grammar(void *arg, void *sampler, struct sluice_grammar *grammar)
+{
+    return sluice_sampler_use_grammar(sampler, grammar);
+}
+
 static int32_t sampler_sample(void *arg, void *sampler, const float *logits)
 {
     return sluice_sampler_sample(sampler, logits);
@@ -167,6 +172,7 @@ void sl_enginefn_init(struct sl_enginefn *fn, struct sl_enginefn_sluice *sluice)
         .sampler_free = sampler_free,
         .sampler_accept = sampler_accept,
         .sampler_set_grammar = sampler_set_grammar,
+        .sampler_use_grammar = sampler_use_grammar,
         .sampler_sample = sampler_sample,
         .give_back = info.is_streaming ? give_back : NULL,
         .experts = info.n_moe_layers ? experts : NULL,

@@ -45,6 +45,7 @@ struct sl_enginefn {
     void (*sampler_accept)(void *arg, void *sampler, int32_t token);
     int (*sampler_set_grammar)(void *arg, void *sampler, const char *gbnf, size_t len,
                                struct sluice_error *error);
+    int (*sampler_use_grammar)(void *arg, void *sampler, struct sluice_grammar *grammar);
     int32_t (*sampler_sample)(void *arg, void *sampler, const float *logits);
 
     /*

@@ -39,6 +39,7 @@ struct sl_genjob {
     struct sluice_logit_bias *bias; /* with those that ignore_eos means */
     uint32_t n_bias;
     uint64_t seed; /* asked for, or drawn */
+    struct sluice_grammar *grammar; /* the request's, compiled; a reference; NULL: none */
 
     void *owner; /* whoever handed it to the scheduler: theirs to use */
 };

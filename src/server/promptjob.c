@@ -36,6 +36,7 @@ void sl_promptjob_free(struct sl_genjob *job)
     free(job->prompt_text);
     free(job->turn_begin);
     free(job->bias);
+    sluice_grammar_unref(job->grammar);
     free(job);
 }
 
@@ -250,6 +251,17 @@ static int make_text(struct making *m)
     return r < 0 ? fail(m, r, "the prompt's text") : 0;
 }
 
+static int make_grammar(struct making *m)
+{
+    struct sl_diag diag = {""};
+    int r = 0;
+
+    if (m->req->grammar)
+        r = sl_grammarcache_get(m->text->grammars, m->req->grammar, m->req->grammar_len,
+                                &m->job->grammar, &diag);
+    return r < 0 ? sl_apierror_set_code(m->error, r, NULL, &diag) : 0;
+}
+
 /* Where the system gives no random bits, the time has to do: nothing secret hangs on them. */
 static uint64_t draw(uint32_t i)
 {
@@ -284,6 +296,8 @@ int sl_promptjob_make(struct sl_genjob **ret_job, const struct sl_genreq *req,
         r = make_bias(&m);
     if (r == 0)
         r = make_text(&m);
+    if (r == 0)
+        r = make_grammar(&m);
     if (r < 0) {
         sl_promptjob_free(m.job);
         return r;

@@ -1,6 +1,6 @@
 /*
  * From a parsed request to one that is ready for the scheduler: the chat rendered, texts
- * tokenised, what is random drawn. Text thread.
+ * tokenised, the grammar compiled, what is random drawn. Text thread.
  */
 #pragma once
 

@@ -69,8 +69,7 @@ void sl_schedslot_fail(struct sl_schedslot *slot, int code, const char *text)
     slot->has_failed = slot->is_over = true;
 }
 
-/* The sampler after the prompt. A grammar that cannot be used is told of before anything is
- * computed, also if it will be needed only later. */
+/* The sampler after the prompt. */
 static int open_sampler(struct sl_schedslot *slot, struct sl_diag *diag)
 {
     const struct sl_enginefn *engine = slot->engine;
@@ -87,14 +86,11 @@ static int open_sampler(struct sl_schedslot *slot, struct sl_diag *diag)
         return r;
     for (uint32_t i = 0; i < job->n_tokens; i++)
         engine->sampler_accept(engine->arg, slot->sampler, job->tokens[i]);
-    if (!job->req->grammar)
+    slot->wants_grammar = job->grammar && job->think != SL_GENTHINK_NEVER;
+    if (slot->wants_grammar || !job->grammar)
         return 0;
-    r = engine->sampler_set_grammar(engine->arg, slot->sampler, job->req->grammar,
-                                    job->req->grammar_len, error);
-    if (r < 0 || job->think == SL_GENTHINK_NEVER)
-        return r;
-    slot->wants_grammar = true;
-    return engine->sampler_set_grammar(engine->arg, slot->sampler, NULL, 0, error);
+    r = engine->sampler_use_grammar(engine->arg, slot->sampler, job->grammar);
+    return r < 0 ? sl_diag_set(diag, r, "the grammar cannot be used: %s", sl_err_text(r)) : 0;
 }
 
 int sl_schedslot_open(struct sl_schedslot *slot, struct sl_genjob *job, uint64_t order)
@@ -258,9 +254,9 @@ static size_t text_of(const struct sl_schedslot *slot, int32_t id, const char **
     return 0;
 }
 
-static int set_grammar(struct sl_schedslot *slot, const char *gbnf, size_t len)
+static int use_grammar(struct sl_schedslot *slot, struct sluice_grammar *grammar)
 {
-    return slot->engine->sampler_set_grammar(slot->engine->arg, slot->sampler, gbnf, len, NULL);
+    return slot->engine->sampler_use_grammar(slot->engine->arg, slot->sampler, grammar);
 }
 
 /* Have the reply go on with the rest of <think>, which is not empty. */
@@ -269,7 +265,8 @@ static int force_rest(struct sl_schedslot *slot, const char *rest)
     char gbnf[32];
     int len = snprintf(gbnf, sizeof(gbnf), "root ::= \"%s\"", rest);
 
-    return set_grammar(slot, gbnf, (size_t)len);
+    return slot->engine->sampler_set_grammar(slot->engine->arg, slot->sampler, gbnf, (size_t)len,
+                                             NULL);
 }
 
 static int32_t draw(struct sl_schedslot *slot, const float *logits)
@@ -291,7 +288,7 @@ static int32_t draw(struct sl_schedslot *slot, const float *logits)
         return r < 0 ? r : id;
     }
     slot->wants_grammar = false;
-    r = set_grammar(slot, slot->job->req->grammar, slot->job->req->grammar_len);
+    r = use_grammar(slot, slot->job->grammar);
     return r < 0 ? r : engine->sampler_sample(engine->arg, slot->sampler, logits);
 }
 
@@ -320,7 +317,7 @@ static int64_t follow_thinking(struct sl_schedslot *slot, const char *text, size
 
     slot->counts.n_reasoning_tok += thinks || before == SL_THINKSCAN_THINKS;
     if (thinks && before == SL_THINKSCAN_BEGINS && slot->wants_grammar)
-        r = set_grammar(slot, NULL, 0);
+        r = use_grammar(slot, NULL);
     return r < 0 ? r : slot->wants_grammar ? (int64_t)used : (int64_t)len;
 }
 

@@ -45,8 +45,8 @@ int sl_textmodel_init(struct sl_textmodel *text, struct sluice_model *model)
     for (uint32_t id = 0; id < info.n_vocab; id++)
         text->n_eog += sluice_token_is_eog(model, (int32_t)id);
     text->eog = calloc(text->n_eog + 1, sizeof(*text->eog));
-    if (!text->eog)
-        return -ENOMEM;
+    if (!text->eog || sl_grammarcache_new(&text->grammars, model) < 0)
+        return -ENOMEM; /* what there is goes in done */
     text->n_eog = 0;
     for (uint32_t id = 0; id < info.n_vocab; id++)
         if (sluice_token_is_eog(model, (int32_t)id))
@@ -57,6 +57,7 @@ int sl_textmodel_init(struct sl_textmodel *text, struct sluice_model *model)
 void sl_textmodel_done(struct sl_textmodel *text)
 {
     free(text->eog);
+    sl_grammarcache_free(text->grammars);
     *text = (struct sl_textmodel){0};
 }
 

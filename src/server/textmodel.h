@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "server/api.h"
+#include "server/grammarcache.h"
 
 struct sl_textmodel {
     struct sl_apitext fn; /* with this struct as arg: it must not move */
@@ -16,9 +17,10 @@ struct sl_textmodel {
     int32_t *eog; /* tokens that end a turn; owned */
     uint32_t n_eog;
     int32_t message_begin; /* the token for <|im_start|>; -1: no single one */
+    struct sl_grammarcache *grammars; /* owned */
 };
 
-/* 0 or -ENOMEM. */
+/* 0 or -ENOMEM; to be given to sl_textmodel_done either way. */
 int sl_textmodel_init(struct sl_textmodel *text, struct sluice_model *model);
 void sl_textmodel_done(struct sl_textmodel *text); /* all zeroes is allowed */
 

@@ -1,6 +1,7 @@
 /*
- * The text thread's work: request bodies parsed, chats rendered, texts tokenised, questions
- * that need the vocabulary answered; requests to generate made ready and passed on.
+ * The text thread's work: request bodies parsed, chats rendered, texts tokenised, grammars
+ * compiled, which may take as long as many steps of the engine; questions that need the
+ * vocabulary answered; requests to generate made ready and passed on.
  */
 #pragma once
 

@@ -440,12 +440,23 @@ static int sampler_set_grammar(void *arg, void *sampler, const char *gbnf, size_
 {
     struct fakesampler *s = sampler;
 
-    if (gbnf && strcmp(gbnf, "bad") == 0) {
-        strcpy(error->text, "line 1, column 1: bad");
-        return -EBADMSG;
-    }
     s->has_grammar = gbnf && strncmp(gbnf, "root", 4) != 0; /* such fits what comes anyway */
     return 0;
+}
+
+/* Compiled grammars are their texts. */
+struct sluice_grammar *fakeengine_grammar(char *text)
+{
+    return (struct sluice_grammar *)(void *)text;
+}
+
+static int sampler_use_grammar(void *arg, void *sampler, struct sluice_grammar *grammar)
+{
+    const char *text = (const char *)(void *)grammar;
+
+    if (text && strcmp(text, "none left") == 0)
+        return -ENOMEM;
+    return sampler_set_grammar(arg, sampler, text, text ? strlen(text) : 0, NULL);
 }
 
 static int32_t sampler_sample(void *arg, void *sampler, const float *logits)
@@ -484,7 +495,8 @@ void fakeengine_init(struct fakeengine *fake, struct sl_enginefn *fn,
         .prefill_advance = prefill_advance, .prefill_drop = prefill_drop, .error = error_text,
         .counters = counters, .piece = piece, .is_eog = is_eog, .sampler_new = sampler_new,
         .sampler_free = sampler_free, .sampler_accept = sampler_accept,
-        .sampler_set_grammar = sampler_set_grammar, .sampler_sample = sampler_sample,
+        .sampler_set_grammar = sampler_set_grammar,
+        .sampler_use_grammar = sampler_use_grammar, .sampler_sample = sampler_sample,
     };
     memset(fake, 0, sizeof(*fake));
     fake->opts = *opts;

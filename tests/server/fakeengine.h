@@ -66,4 +66,8 @@ void fakeengine_init(struct fakeengine *fake, struct sl_enginefn *fn,
                      const struct sluice_session_opts *opts);
 void fakeengine_done(struct fakeengine *fake); /* asserts that blocks are in order */
 
+/* A compiled grammar for jobs: "none left" cannot be used for want of memory, those that begin
+ * with "root" fit whatever comes. The text must outlive the job. */
+struct sluice_grammar *fakeengine_grammar(char *text);
+
 uint32_t fakeengine_n_seqs(const struct fakeengine *fake);

@@ -150,7 +150,7 @@ static void test_spelt_thinking(void **state)
         struct schedworld_job *job = schedworld_saying(text);
 
         job->job.think = (enum sl_genthink)think;
-        job->req.grammar = grammar;
+        job->job.grammar = fakeengine_grammar(grammar);
         job->req.n_predict_max = (int64_t)strlen(text);
         schedworld_defaults(&world);
         schedworld_init(&world);
@@ -192,13 +192,13 @@ static void test_grammar(void **state)
     static const int32_t thinks[] = {FAKE_THINK, 'h', 'm', FAKE_THINK_END, 'x', 'x'};
     static const int32_t goes_on[] = {'h', 'm', FAKE_THINK_END, 'x', 'x'};
     struct schedworld_job *job;
-    char grammar[] = "digits", bad[] = "bad";
+    char grammar[] = "digits", none_left[] = "none left";
 
     for (int think = SL_GENTHINK_NEVER; think <= SL_GENTHINK_OPEN; think++) {
         job = think == SL_GENTHINK_OPEN ? schedworld_scripted(goes_on, 5)
                                         : schedworld_scripted(thinks, 6);
         job->job.think = (enum sl_genthink)think;
-        job->req.grammar = grammar;
+        job->job.grammar = fakeengine_grammar(grammar);
         job->req.n_predict_max = think == SL_GENTHINK_NEVER ? 2 : think == SL_GENTHINK_MAY ? 6 : 5;
         schedworld_defaults(&world);
         schedworld_init(&world);
@@ -213,7 +213,7 @@ static void test_grammar(void **state)
         schedworld_done(&world);
     }
     job = schedworld_saying("hm");
-    job->req.grammar = grammar;
+    job->job.grammar = fakeengine_grammar(grammar);
     job->job.think = SL_GENTHINK_MAY; /* it may, and does not */
     job->req.n_predict_max = 1;
     schedworld_defaults(&world);
@@ -223,13 +223,13 @@ static void test_grammar(void **state)
     assert_true(strspn(schedworld_said(job) + 5, "0123456789") == 1);
     schedworld_free(job);
     job = schedworld_saying("hm");
-    job->req.grammar = bad;
+    job->job.grammar = fakeengine_grammar(none_left);
     schedworld_add(&world, job);
     schedworld_run(&world);
-    assert_string_equal(job->log.ptr, "ERROR 400 line 1, column 1: bad");
+    assert_string_equal(job->log.ptr, "ERROR 503 the grammar cannot be used: not enough memory");
     schedworld_free(job);
     job = schedworld_saying("Z"); /* the sampler finds no token */
-    job->req.grammar = grammar;
+    job->job.grammar = fakeengine_grammar(grammar);
     schedworld_add(&world, job);
     schedworld_run(&world);
     assert_string_equal(schedworld_said(job), "ERROR 400 no token goes on as the grammar wants");
