@@ -89,7 +89,8 @@ enum sl_facts_container {
 
 struct sl_facts_system {
     char kernel[64];          /* release; "" */
-    int uring_error;          /* 0: it works; negative errno, -ENOTSUP: built without */
+    int uring_error;          /* 0: it works; negative errno, -ENOTSUP: built without;
+                                 by sl_facts_gather, not from a file */
     int uring_disabled;       /* kernel.io_uring_disabled: 0, 1, 2; -1: no such file */
     int seccomp;              /* of this process: 0 none, 1 strict, 2 a filter; -1 not known */
     enum sl_facts_container container;

@@ -126,7 +126,8 @@ static enum sl_facts_container find_container(const char *root)
     return by_cgroup(root, "/proc/1/cgroup");
 }
 
-/* The unit that the own cgroup is of: "system.slice/sluice.service". */
+/* The unit that the own cgroup is of: "system.slice/sluice.service". Not those of a user's own
+ * systemd, which cannot raise limits. */
 static void read_unit(struct sl_facts_system *system, const char *root)
 {
     FILE *f = sl_sysfile_open(root, "/proc/self/cgroup");
@@ -136,7 +137,8 @@ static void read_unit(struct sl_facts_system *system, const char *root)
         char *name = strrchr(line, '/');
         size_t len = name ? strcspn(++name, "\n") : 0;
 
-        if (!name || (strncmp(line, "0::", 3) != 0 && !strstr(line, ":name=systemd:")))
+        if (!name || strstr(line, "/user.slice/") ||
+            (strncmp(line, "0::", 3) != 0 && !strstr(line, ":name=systemd:")))
             continue;
         name[len] = '\0';
         for (size_t i = 0; i < len; i++) /* what systemd's names are made of */
@@ -154,8 +156,7 @@ void sl_sysfacts_gather(struct sl_facts_system *ret, const char *root)
     char text[32];
     uint64_t value;
 
-    *ret = (struct sl_facts_system){.uring_error = sl_uring_probe(), .uring_disabled = -1,
-                                    .seccomp = -1};
+    *ret = (struct sl_facts_system){.uring_disabled = -1, .seccomp = -1};
     (void)sl_sysfile_line(root, "/proc/sys/kernel/osrelease", ret->kernel, sizeof(ret->kernel));
     if (sl_sysfile_number(root, "/proc/sys/kernel/io_uring_disabled", &value) && value <= 2)
         ret->uring_disabled = (int)value;
@@ -175,4 +176,5 @@ void sl_facts_gather(struct sl_facts *ret, const char *root)
     sl_memfacts_gather(&ret->memory, root);
     sl_limitfacts_gather(&ret->limits, root);
     sl_sysfacts_gather(&ret->system, root);
+    ret->system.uring_error = sl_uring_probe();
 }

@@ -51,6 +51,7 @@ void madetree_put(const char *path, const char *text)
         (void)mkdir(full, 0777); /* or it is there */
         *slash = '/';
     }
+    (void)unlink(full); /* file systems flush what is cut and written again */
     f = fopen(full, "w");
     assert_non_null(f);
     assert_true(fputs(text, f) >= 0);
