@@ -54,6 +54,16 @@ static bool ends_sentence(const char *word, size_t len, const char *next)
            isupper((unsigned char)*next);
 }
 
+/* Between two words: a paragraph ends. */
+static bool has_empty_line(const char *from, const char *to)
+{
+    int n = 0;
+
+    for (; from < to; from++)
+        n += *from == '\n';
+    return n > 1 && *to;
+}
+
 void doc_text_add(struct sl_strbuf *out, const char *text)
 {
     size_t column = 0;
@@ -70,8 +80,8 @@ void doc_text_add(struct sl_strbuf *out, const char *text)
             sl_strbuf_add_str(out, " ");
         add_plain(out, word, len, column == 0);
         column += len + 1;
-        if (!*next || ends_sentence(word, len, next)) {
-            sl_strbuf_add_str(out, "\n");
+        if (!*next || ends_sentence(word, len, next) || has_empty_line(word + len, next)) {
+            sl_strbuf_add_str(out, has_empty_line(word + len, next) ? "\n.Pp\n" : "\n");
             column = 0;
         }
         word = next;

@@ -9,6 +9,7 @@
 #include "cli/benchopts.h"
 #include "cli/benchtable.h"
 #include "cli/benchtarget.h"
+#include "cli/cmdline.h"
 #include "cli/command.h"
 #include "cli/modelname.h"
 #include "cli/options.h"
@@ -147,7 +148,7 @@ int sl_cmd_bench(int argc, char **argv)
     args->model.is_path_optional = true; /* -m names models too */
     args->target.target = 112.0;
     args->model.no_profile = true; /* random ids would spoil what real use taught */
-    argp_parse(&sl_argp_bench, argc, argv, ARGP_LONG_ONLY, NULL, args);
+    sl_cmdline_parse(&sl_argp_bench, argc, argv, ARGP_LONG_ONLY, args);
     args->model.opts.numa = args->bench.numa;
     if (args->is_target) {
         args->model.path = args->bench.models[0];

@@ -11,6 +11,7 @@
 
 #include "base/outfile.h"
 #include "base/strbuf.h"
+#include "cli/cmdline.h"
 #include "cli/command.h"
 #include "cli/draft.h"
 #include "cli/infile.h"
@@ -409,7 +410,7 @@ int sl_cmd_chat(int argc, char **argv)
     const char *no_color = getenv("NO_COLOR");
     int code;
 
-    argp_parse(&sl_argp_chat, argc, argv, 0, NULL, &args);
+    sl_cmdline_parse(&sl_argp_chat, argc, argv, 0, &args);
     sl_interrupt_set_patience(3); /* a slow step, an impatient person: keep the conversation */
     code = open_all(&chat);
     if (code == 0) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "cli/cmdline.h"
 #include "cli/command.h"
 #include "cli/doctorplaces.h"
 #include "cli/doctorprint.h"
@@ -146,7 +147,7 @@ int sl_cmd_doctor(int argc, char **argv)
     struct doctor *doctor;
     int code;
 
-    argp_parse(&sl_argp_doctor, argc, argv, 0, NULL, &args);
+    sl_cmdline_parse(&sl_argp_doctor, argc, argv, 0, &args);
     (void)sl_mapping_install_sigbus(); /* without it, a file cut meanwhile ends the program */
     doctor = calloc(1, sizeof(*doctor));
     if (!doctor)

@@ -12,6 +12,7 @@
 
 #include "base/jsonwriter.h"
 #include "base/outfile.h"
+#include "cli/cmdline.h"
 #include "cli/command.h"
 #include "cli/infile.h"
 #include "cli/interrupt.h"
@@ -348,7 +349,7 @@ int sl_cmd_eval(int argc, char **argv)
     struct eval e = {.args = &args};
     int code;
 
-    argp_parse(&sl_argp_eval, argc, argv, 0, NULL, &args);
+    sl_cmdline_parse(&sl_argp_eval, argc, argv, 0, &args);
     code = run_all(&e);
     sl_outfile_done(&e.logits);
     sl_outfile_done(&e.routes_file);

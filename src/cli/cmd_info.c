@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/cmdline.h"
 #include "cli/command.h"
 #include "cli/message.h"
 #include "cli/metadata.h"
@@ -335,7 +336,7 @@ int sl_cmd_info(int argc, char **argv)
     struct info *info;
     int r;
 
-    argp_parse(&sl_argp_info, argc, argv, 0, NULL, &args);
+    sl_cmdline_parse(&sl_argp_info, argc, argv, 0, &args);
     info = calloc(1, sizeof(*info));
     if (!info)
         return sl_report_error("not enough memory");

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/cmdline.h"
 #include "cli/command.h"
 #include "cli/escape.h"
 #include "cli/options.h"
@@ -350,7 +351,7 @@ int sl_cmd_ls(int argc, char **argv)
     struct ls ls = {0};
     int r;
 
-    argp_parse(&sl_argp_ls, argc, argv, 0, NULL, &args);
+    sl_cmdline_parse(&sl_argp_ls, argc, argv, 0, &args);
     (void)sl_mapping_install_sigbus(); /* without it, a file cut meanwhile ends the program */
     r = sl_storeenv_list(&ls.store);
     if (r == 0) {

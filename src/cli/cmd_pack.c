@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/outfile.h"
+#include "cli/cmdline.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/machine.h"
@@ -240,7 +241,7 @@ int sl_cmd_pack(int argc, char **argv)
     struct sl_diag diag = {""};
     int r;
 
-    argp_parse(&sl_argp_pack, argc, argv, 0, NULL, &args);
+    sl_cmdline_parse(&sl_argp_pack, argc, argv, 0, &args);
     r = run(&p, &diag);
     sl_outfile_done(&p.out);
     sl_pack_close(p.pack);

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/jsonwriter.h"
+#include "cli/cmdline.h"
 #include "cli/command.h"
 #include "cli/infile.h"
 #include "cli/interrupt.h"
@@ -272,7 +273,7 @@ int sl_cmd_perplexity(int argc, char **argv)
     size_t len, n = 0;
     int r;
 
-    argp_parse(&sl_argp_perplexity, argc, argv, 0, NULL, &args);
+    sl_cmdline_parse(&sl_argp_perplexity, argc, argv, 0, &args);
     set_session(&args);
     r = sl_opened_open(&opened, &args.model, &args.session.opts);
     if (r == 0)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/jsonwriter.h"
+#include "cli/cmdline.h"
 #include "cli/command.h"
 #include "cli/forecast.h"
 #include "cli/machine.h"
@@ -494,7 +495,7 @@ int sl_cmd_plan(int argc, char **argv)
     struct plan_cmd *cmd;
     int code;
 
-    argp_parse(&sl_argp_plan, argc, argv, 0, NULL, &args);
+    sl_cmdline_parse(&sl_argp_plan, argc, argv, 0, &args);
     cmd = calloc(1, sizeof(*cmd));
     if (!cmd)
         return sl_report_error("not enough memory");

@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "cli/cmdline.h"
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/pullrun.h"
@@ -105,7 +106,7 @@ int sl_cmd_pull(int argc, char **argv)
     run->opts = (struct sl_download_opts){.n_connections = 4,
                                           .retry = {.n_tries = 8, .first_ms = 500}};
     run->stall_s = 30;
-    argp_parse(&sl_argp_pull, argc, argv, 0, NULL, &args);
+    sl_cmdline_parse(&sl_argp_pull, argc, argv, 0, &args);
     (void)sl_mapping_install_sigbus(); /* without it, a head cut meanwhile ends the program */
     code = sl_pullrun_open(run);
     if (code == 0)

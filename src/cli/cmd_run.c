@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/strbuf.h"
+#include "cli/cmdline.h"
 #include "cli/command.h"
 #include "cli/draft.h"
 #include "cli/infile.h"
@@ -301,7 +302,7 @@ int sl_cmd_run(int argc, char **argv)
     struct run run = {.args = &args, .is_terminal = isatty(STDOUT_FILENO), .at_line_start = true};
     int code;
 
-    argp_parse(&sl_argp_run, argc, argv, 0, NULL, &args);
+    sl_cmdline_parse(&sl_argp_run, argc, argv, 0, &args);
     code = sl_opened_close(&run.opened, run_all(&run));
     sl_speculate_free(run.speculate);
     sl_strbuf_done(&run.answer);

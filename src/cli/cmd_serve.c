@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cli/cmdline.h"
 #include "cli/command.h"
 #include "cli/opened.h"
 #include "cli/options.h"
@@ -409,7 +410,7 @@ int sl_cmd_serve(int argc, char **argv)
 
     if (sl_auth_new(&args.auth) < 0)
         return sl_report_error("not enough memory");
-    argp_parse(&sl_argp_serve, argc, argv, 0, NULL, &args);
+    sl_cmdline_parse(&sl_argp_serve, argc, argv, 0, &args);
     code = run_all(&s);
     (void)sl_sdnotify_send(s.notify, "STOPPING=1", NULL); /* READY said what is wrong with it */
     if (sl_serve_close(s.serve) < 0 && code == SL_EXIT_OK)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/jsonwriter.h"
+#include "cli/cmdline.h"
 #include "cli/command.h"
 #include "cli/infile.h"
 #include "cli/opened.h"
@@ -189,7 +190,7 @@ int sl_cmd_tokenize(int argc, char **argv)
     size_t len;
     int r;
 
-    argp_parse(&sl_argp_tokenize, argc, argv, 0, NULL, &args);
+    sl_cmdline_parse(&sl_argp_tokenize, argc, argv, 0, &args);
     path = args.file ? args.file : "-";
     r = sl_opened_open(&opened, &args.model, NULL);
     if (r == 0)

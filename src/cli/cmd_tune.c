@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/jsonwriter.h"
+#include "cli/cmdline.h"
 #include "cli/command.h"
 #include "cli/fingerprint.h"
 #include "cli/interrupt.h"
@@ -353,7 +354,7 @@ int sl_cmd_tune(int argc, char **argv)
     struct tune *t;
     int code;
 
-    argp_parse(&sl_argp_tune, argc, argv, 0, NULL, &args);
+    sl_cmdline_parse(&sl_argp_tune, argc, argv, 0, &args);
     t = calloc(1, sizeof(*t));
     if (!t)
         return sl_report_error("not enough memory");

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/strbuf.h"
+#include "cli/cmdline.h"
 #include "cli/command.h"
 #include "cli/escape.h"
 #include "cli/modelname.h"
@@ -351,7 +352,7 @@ int sl_cmd_verify(int argc, char **argv)
     struct verify v = {.args = &args, .progress.verb = "checking"};
     int code;
 
-    argp_parse(&sl_argp_verify, argc, argv, 0, NULL, &args);
+    sl_cmdline_parse(&sl_argp_verify, argc, argv, 0, &args);
     (void)sl_mapping_install_sigbus(); /* without it, a file cut meanwhile ends the program */
     code = run(&v);
     for (uint32_t i = 0; i < v.n_files; i++)

@@ -30,6 +30,7 @@ const struct sl_command *sl_command_find(const char *name);
 
 int sl_cmd_run(int argc, char **argv);
 int sl_cmd_chat(int argc, char **argv);
+int sl_cmd_config(int argc, char **argv);
 int sl_cmd_info(int argc, char **argv);
 int sl_cmd_ls(int argc, char **argv);
 int sl_cmd_pack(int argc, char **argv);
@@ -47,6 +48,7 @@ int sl_cmd_doctor(int argc, char **argv);
 /* Their options, for argp; commandtable.c gives them to all who make something of them. */
 extern const struct argp sl_argp_bench;
 extern const struct argp sl_argp_chat;
+extern const struct argp sl_argp_config;
 extern const struct argp sl_argp_doctor;
 extern const struct argp sl_argp_eval;
 extern const struct argp sl_argp_info;

@@ -29,6 +29,7 @@ const struct sl_command sl_commands[] = {
      "logits and chosen experts of given ids", &sl_argp_eval},
     {"perplexity", sl_cmd_perplexity, "MODEL -f FILE",
      "perplexity of a text", &sl_argp_perplexity},
+    {"config", sl_cmd_config, "[COMMAND]", "what is set, and where", &sl_argp_config},
     {0},
 };
 

@@ -32,7 +32,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct argp_option options[] = {
     {"draft", KEY_DRAFT, "KIND", 0,
      "Guess ahead what repeats the prompt or the answer, and compute it in one step; the answer "
-     "is the same: off, lookup (as far as it pays), lookup:N (always N tokens)", 0},
+     "is the same: off, lookup (as far as it pays), lookup:N, always N tokens", 0},
     {0},
 };
 const struct argp sl_draft_argp = {.options = options, .parser = parse};

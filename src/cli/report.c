@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "cli/cmdline.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 
@@ -17,6 +18,8 @@ static void print_line(const char *prefix, const char *fmt, va_list args)
     (void)vsnprintf(text, sizeof(text), fmt, args); /* cut is fine */
     sl_text_clean(text);
     fprintf(stderr, "%s: %s\n", prefix, text);
+    if (!strcmp(prefix, "sluice"))
+        sl_cmdline_explain(text);
 }
 
 int sl_report_error(const char *fmt, ...)

@@ -16,9 +16,9 @@ SLUICE = os.environ.get('SLUICE')
 SHARED = os.environ.get('SL_SHARED', os.path.join(ROOT, '..', 'shared'))
 DEMO = os.path.join(ROOT, 'models', 'demo.gguf')
 ENV = {key: value for key, value in os.environ.items() if key not in ('NO_COLOR',)}
-# What sluice remembers of machines and models must not carry from test to test, nor be the
-# caller's.
-ENV['XDG_STATE_HOME'] = tempfile.mkdtemp(prefix='sluice-state-')
+# What sluice remembers of machines and models, and what is set for it, must not carry from
+# test to test, nor be the caller's.
+ENV['XDG_STATE_HOME'] = ENV['XDG_CONFIG_HOME'] = tempfile.mkdtemp(prefix='sluice-state-')
 atexit.register(shutil.rmtree, ENV['XDG_STATE_HOME'], True)
 
 if not SLUICE:

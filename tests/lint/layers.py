@@ -44,6 +44,7 @@ DEPENDENCIES = [
     (r'jansson\.h', r'src/base/json\.c', 1),
     (r'event2/.*', r'src/server/http\w*\.[ch]', None),
     (r'histedit\.h|editline/.*', r'src/cli/.*', 1),
+    (r'ini\.h', r'src/cli/conffile\.c', 1),
     (r'curl/.*', r'src/fetch/transfer\.c', 1),
     (r'openssl/.*', r'src/fetch/sha256\.c', 1),
     (r'argp\.h', r'(src/cli|tools|bench)/.*', None),
