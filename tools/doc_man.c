@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli/optable.h"
+#include "cli/settable.h"
 #include "tools/doc.h"
 #include "tools/doc_part.h"
 #include "tools/doc_text.h"
@@ -149,13 +150,45 @@ static void add_see_also(struct sl_strbuf *out, const struct doc_part *part, boo
         sl_strbuf_add_fmt(out, ".Xr %s 1%s\n", names[i], i + 1 < n ? " ," : "");
 }
 
-static void add_tail(struct sl_strbuf *out, const struct doc_part *part, bool is_main)
+/* The options that can be set, for a page of a command that has some. */
+static void add_settable(struct sl_strbuf *out, const struct sl_command *command,
+                         const struct sl_optable *table)
 {
-    add_list(out, part, "ENVIRONMENT",
-             ".It Ev XDG_STATE_HOME\n"
-             "Where Sluice keeps what it learns of models and the machine, in\n"
-             ".Pa sluice/ ;\nif it is not set,\n.Pa ~/.local/state/sluice/ .\n");
-    add_list(out, part, "FILES", "");
+    const char *before = ".It Ev SLUICE_ Ns Ar NAME\nThe value of an option\n.Fl -name\n"
+                         "that is not given, in capitals and with _ for \\-; stronger than the "
+                         "file of\nsettings.\nThere is one for\n";
+
+    for (size_t i = 0; i < table->n; i++) {
+        if (!sl_settable_is(command, &table->options[i]))
+            continue;
+        sl_strbuf_add_fmt(out, "%s.Fl -%s", before, table->options[i].name);
+        before = " ,\n";
+    }
+    if (before[1] == ',')
+        sl_strbuf_add_str(out, " .\n.It Ev XDG_CONFIG_HOME\nWhere the file of settings is, in\n"
+                               ".Pa sluice/config ;\nif it is not set,\n"
+                               ".Pa ~/.config/sluice/config .\n");
+}
+
+static void add_tail(struct sl_strbuf *out, const struct doc_part *part,
+                     const struct sl_command *command, const struct sl_optable *table)
+{
+    struct sl_strbuf settable = {0};
+    bool has_settings;
+
+    if (command)
+        add_settable(&settable, command, table);
+    has_settings = !command || settable.len;
+    sl_strbuf_add_str(&settable,
+                      ".It Ev XDG_STATE_HOME\n"
+                      "Where Sluice keeps what it learns of models and the machine, in\n"
+                      ".Pa sluice/ ;\nif it is not set,\n.Pa ~/.local/state/sluice/ .\n");
+    add_list(out, part, "ENVIRONMENT", settable.ptr ? settable.ptr : "");
+    out->error = out->error ? out->error : settable.error;
+    sl_strbuf_done(&settable);
+    add_list(out, part, "FILES",
+             has_settings ? ".It Pa ~/.config/sluice/config\n"
+                            "Settings; see\n.Xr sluice-config 1 .\n" : "");
     add_list(out, part, "EXIT STATUS",
              ".It 0\nAll went well.\n"
              ".It 1\nIt failed; a line on standard error says why.\n"
@@ -163,7 +196,7 @@ static void add_tail(struct sl_strbuf *out, const struct doc_part *part, bool is
              ".It 130\nIt was interrupted.\n");
     add_text(out, part, "EXAMPLES");
     add_text(out, part, "DIAGNOSTICS");
-    add_see_also(out, part, is_main);
+    add_see_also(out, part, !command);
     add_text(out, part, "CAVEATS");
 }
 
@@ -201,7 +234,7 @@ static void add_main(struct sl_strbuf *out, const struct doc_page *page,
                           toupper((unsigned char)c->summary[0]), c->summary + 1);
     sl_strbuf_add_str(out, ".El\n");
     add_rest(out, part);
-    add_tail(out, part, true);
+    add_tail(out, part, NULL, NULL);
 }
 
 static void add_command(struct sl_strbuf *out, const struct doc_page *page,
@@ -227,7 +260,7 @@ static void add_command(struct sl_strbuf *out, const struct doc_page *page,
     add_lead(out, part);
     add_options(out, table);
     add_rest(out, part);
-    add_tail(out, part, false);
+    add_tail(out, part, command, table);
     free(lead);
 }
 
