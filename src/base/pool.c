@@ -80,13 +80,21 @@ static void futex_wake_all(_Atomic uint32_t *word)
     (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-static void wait_while(struct sl_pool *pool, uint32_t generation)
+/* acquire: pairs with the release of the last to arrive */
+static bool is_over(struct sl_pool *pool, uint32_t generation)
+{
+    return atomic_load_explicit(&pool->generation, memory_order_acquire) != generation;
+}
+
+static void wait_while(struct sl_pool *pool, uint32_t generation, sl_pool_idle_fn idle, void *arg)
 {
     uint64_t start = 0;
 
+    while (idle && !is_over(pool, generation))
+        if (!idle(arg))
+            break;
     for (uint32_t i = 1;; i++) {
-        /* acquire: pairs with the release in sl_pool_barrier's last arrival */
-        if (atomic_load_explicit(&pool->generation, memory_order_acquire) != generation)
+        if (is_over(pool, generation))
             return;
         __builtin_ia32_pause();
         if (i % 64)
@@ -103,14 +111,14 @@ static void wait_while(struct sl_pool *pool, uint32_t generation)
     atomic_fetch_sub(&pool->n_asleep, 1);
 }
 
-void sl_pool_barrier(struct sl_pool *pool)
+void sl_pool_barrier_idle(struct sl_pool *pool, sl_pool_idle_fn idle, void *arg)
 {
     uint32_t generation = atomic_load_explicit(&pool->generation, memory_order_relaxed);
 
     /* acq_rel: the last arrival sees what all others wrote before they arrived */
     if (atomic_fetch_add_explicit(&pool->n_arrived, 1, memory_order_acq_rel) + 1 <
         pool->n_workers) {
-        wait_while(pool, generation);
+        wait_while(pool, generation, idle, arg);
         return;
     }
     atomic_store_explicit(&pool->n_arrived, 0, memory_order_relaxed);
@@ -120,6 +128,11 @@ void sl_pool_barrier(struct sl_pool *pool)
     atomic_fetch_add(&pool->generation, 1); /* releases the others */
     if (atomic_load(&pool->n_asleep))
         futex_wake_all(&pool->generation);
+}
+
+void sl_pool_barrier(struct sl_pool *pool)
+{
+    sl_pool_barrier_idle(pool, NULL, NULL);
 }
 
 uint64_t sl_pool_take(struct sl_pool *pool, uint64_t n)
@@ -182,13 +195,13 @@ static int form_groups(struct sl_pool *pool, const struct sl_pool_opts *opts)
 
     pool->n_groups = opts->groups && opts->n_groups > 1 ? opts->n_groups : 1;
     for (uint32_t g = 0; g < pool->n_groups; g++) {
-        uint32_t size = 0;
+        uint32_t size = 0, rank = 0;
 
         for (uint32_t i = 0; i < n; i++)
             size += pool->n_groups == 1 || opts->groups[i] == g;
         for (uint32_t i = 0; i < n; i++)
             if (pool->n_groups == 1 || opts->groups[i] == g)
-                pool->workers[i].group = (struct sl_pool_group){ g, first, size };
+                pool->workers[i].group = (struct sl_pool_group){ g, first, size, rank++ };
         if (size == 0)
             return -ERANGE;
         first += size;

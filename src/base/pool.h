@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define SL_POOL_WORKERS_MAX 256
@@ -30,9 +31,10 @@ struct sl_pool_opts {
     uint32_t n_groups;      /* 0 or 1: one for all */
 };
 
-/* The group of a worker. Groups stand in a row: in front of this one are `first` workers. */
+/* The group of a worker, which is number `rank` in it. Groups stand in a row: in front of
+ * this one are `first` workers. */
 struct sl_pool_group {
-    uint32_t index, first, n_workers;
+    uint32_t index, first, n_workers, rank;
 };
 
 /* Returns 0, -ENOMEM, -ERANGE (workers, groups), or -EAGAIN (no thread could be started). */
@@ -49,6 +51,11 @@ void sl_pool_run(struct sl_pool *pool, sl_pool_fn fn, void *arg);
 /* Every worker of the run calls it the same number of times; memory written before
  * it by any is visible after it to all. */
 void sl_pool_barrier(struct sl_pool *pool);
+
+/* The same. A worker that has to wait calls idle(arg) over and over meanwhile, as long as it
+ * returns true: work of well below a microsecond each, since nobody waits for its end. */
+typedef bool (*sl_pool_idle_fn)(void *arg);
+void sl_pool_barrier_idle(struct sl_pool *pool, sl_pool_idle_fn idle, void *arg);
 
 /*
  * Work that is shared out as it goes: each call takes the next `n` numbers of one

@@ -306,6 +306,7 @@ void sl_attn_forward(struct sl_worker *w, uint32_t layer)
     jobs[1] = sl_job_for(&l->k, &acts, s->mix + n_heads * d, sh.mix_width);
     jobs[2] = sl_job_for(&l->v, &acts, s->mix + (n_heads + sh.n_heads_kv) * d, sh.mix_width);
     sl_jobs_run(w, jobs, 3);
+    sl_step_expect(w, (struct sl_next){ &l->o, l->o.n_rows });
     sl_step_barrier(w);
 
     prepare(w, &sh);
@@ -321,5 +322,5 @@ void sl_attn_forward(struct sl_worker *w, uint32_t layer)
     for (uint32_t t = w->tok_begin; t < w->tok_end; t++)
         sl_acts_quantize(s->kernels, &acts, o_kind, t, s->op + (size_t)t * n_heads * d);
     sl_step_barrier(w);
-    sl_forward_project(w, &l->o, &acts);
+    sl_forward_project(w, &l->o, &acts, sl_forward_ffn(w, layer));
 }

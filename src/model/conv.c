@@ -127,6 +127,7 @@ void sl_conv_forward(struct sl_worker *w, uint32_t layer)
     sl_forward_norm(w, l->op_norm, &acts, sl_step_kind_bit(&l->in_proj));
     job = sl_job_for(&l->in_proj, &acts, s->mix, 3 * width);
     sl_jobs_run(w, &job, 1);
+    sl_step_expect(w, (struct sl_next){ &l->out_proj, l->out_proj.n_rows });
     sl_step_barrier(w);
 
     for (uint32_t i = 0; i < s->n_runs; i++)
@@ -139,5 +140,5 @@ void sl_conv_forward(struct sl_worker *w, uint32_t layer)
     if (w->index == 0)
         for (uint32_t i = 0; i < s->n_runs; i++)
             remember_run(s, &s->runs[i], layer);
-    sl_forward_project(w, &l->out_proj, &acts);
+    sl_forward_project(w, &l->out_proj, &acts, sl_forward_ffn(w, layer));
 }

@@ -14,6 +14,7 @@ void sl_dense_forward(struct sl_worker *w, uint32_t layer)
     jobs[0] = sl_job_for(&l->gate, &acts, s->gate, ff);
     jobs[1] = sl_job_for(&l->up, &acts, s->up, ff);
     sl_jobs_run(w, jobs, 2);
+    sl_step_expect(w, (struct sl_next){ &l->down, l->down.n_rows });
     sl_step_barrier(w);
 
     sl_acts_init(&acts, down_kind, s->n_tok, l->gate.n_rows, s->gate, s->act_buf);
@@ -22,5 +23,5 @@ void sl_dense_forward(struct sl_worker *w, uint32_t layer)
         sl_acts_quantize(s->kernels, &acts, down_kind, t, s->gate + t * ff);
     }
     sl_step_barrier(w);
-    sl_forward_project(w, &l->down, &acts);
+    sl_forward_project(w, &l->down, &acts, sl_forward_operator(w, layer + 1));
 }

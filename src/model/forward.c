@@ -47,14 +47,36 @@ void sl_forward_norm(struct sl_worker *w, const float *norm, struct sl_acts *ret
     sl_step_barrier(w);
 }
 
+struct sl_next sl_forward_operator(const struct sl_worker *w, uint32_t layer)
+{
+    const struct sl_hparams *hp = w->step->hp;
+    const struct sl_layer *l = &w->weights->layers[layer];
+
+    if (layer == hp->n_layers)
+        return (struct sl_next){ &w->weights->output, w->weights->output.n_rows };
+    if (hp->n_heads_kv[layer])
+        return (struct sl_next){ &l->q, l->q.n_rows + l->k.n_rows + l->v.n_rows };
+    return (struct sl_next){ &l->in_proj, l->in_proj.n_rows };
+}
+
+struct sl_next sl_forward_ffn(const struct sl_worker *w, uint32_t layer)
+{
+    const struct sl_layer *l = &w->weights->layers[layer];
+
+    if (layer < w->step->hp->n_dense)
+        return (struct sl_next){ &l->gate, l->gate.n_rows + l->up.n_rows };
+    return (struct sl_next){ &l->router, l->router.n_rows };
+}
+
 void sl_forward_project(struct sl_worker *w, const struct sl_tensor *proj,
-                        const struct sl_acts *acts)
+                        const struct sl_acts *acts, struct sl_next next)
 {
     struct sl_step *s = w->step;
     size_t width = s->hp->width;
     struct sl_job job = sl_job_for(proj, acts, s->y, width);
 
     sl_jobs_run(w, &job, 1);
+    sl_step_expect(w, next);
     sl_step_barrier(w);
     for (uint32_t t = w->tok_begin; t < w->tok_end; t++)
         s->kernels->add(s->x + t * width, s->y + t * width, width);
@@ -85,6 +107,18 @@ static void output(struct sl_worker *w)
     sl_jobs_run(w, &job, 1);
 }
 
+/* The first workers have one each if there are not enough for all: what is decided about a
+ * single token is decided by the leader, who also acts upon it. */
+static void share_tokens(struct sl_worker *w)
+{
+    uint32_t n_tok = w->step->n_tok;
+    uint64_t begin, end;
+
+    sl_pool_share(n_tok > w->n ? n_tok : w->n, 1, w->index, w->n, &begin, &end);
+    w->tok_begin = begin < n_tok ? (uint32_t)begin : n_tok;
+    w->tok_end = end < n_tok ? (uint32_t)end : n_tok;
+}
+
 static void forward(void *arg, uint32_t index, uint32_t n_workers)
 {
     struct sl_step *s = arg;
@@ -92,13 +126,9 @@ static void forward(void *arg, uint32_t index, uint32_t n_workers)
                            .weights = s->of_worker ? s->of_worker[index] : s->weights,
                            .group = sl_pool_group_of(s->pool, index),
                            .buf = s->worker_buf[index] };
-    uint64_t begin, end;
     int r;
 
-    sl_pool_share(s->n_tok, 1, index, n_workers, &begin, &end);
-    w.tok_begin = (uint32_t)begin;
-    w.tok_end = (uint32_t)end;
-
+    share_tokens(&w);
     if (s->layer == 0)
         embed(&w);
     for (uint32_t layer = s->layer; layer < s->layer_end; layer++) {

@@ -16,9 +16,15 @@ int sl_forward_run(struct sl_step *step, uint32_t layer_end);
 void sl_forward_norm(struct sl_worker *w, const float *norm, struct sl_acts *ret_acts,
                      uint32_t kinds);
 
-/* Project op rows (already quantised in acts) by `proj` and add the result to x. */
+/* Project op rows (already quantised in acts) by `proj` and add the result to x; then comes
+ * `next`. */
 void sl_forward_project(struct sl_worker *w, const struct sl_tensor *proj,
-                        const struct sl_acts *acts);
+                        const struct sl_acts *acts, struct sl_next next);
+
+/* With what a layer's operator begins (of the layer behind the last one: the output), and
+ * with what its FFN does. */
+struct sl_next sl_forward_operator(const struct sl_worker *w, uint32_t layer);
+struct sl_next sl_forward_ffn(const struct sl_worker *w, uint32_t layer);
 
 void sl_attn_forward(struct sl_worker *w, uint32_t layer);
 void sl_conv_forward(struct sl_worker *w, uint32_t layer);

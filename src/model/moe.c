@@ -123,26 +123,37 @@ static void plan_guesses(struct sl_step *s, uint32_t layer)
     }
 }
 
-/* Meanwhile the leader prepares guessing: the router has too few rows for many. */
+/* Choose the experts of tokens [begin, end). */
+static void choose_all(const struct sl_step *s, const float *bias, struct routing *ro,
+                       uint32_t begin, uint32_t end)
+{
+    uint32_t n_experts = s->hp->n_experts;
+
+    for (uint32_t t = begin; t < end; t++) {
+        float *score = s->router + (size_t)t * n_experts;
+
+        s->kernels->sigmoid(score, score, n_experts);
+        choose(s, bias, score, ro, t);
+    }
+}
+
+/* Meanwhile the leader prepares guessing: the router has too few rows for many. A single
+ * token's experts the leader alone knows afterwards. */
 static void route(struct sl_worker *w, uint32_t layer, const struct sl_acts *acts)
 {
     struct sl_step *s = w->step;
     const struct sl_layer *l = &w->weights->layers[layer];
-    uint32_t n_experts = s->hp->n_experts;
-    struct sl_job job = sl_job_for(&l->router, acts, s->router, n_experts);
+    struct sl_job job = sl_job_for(&l->router, acts, s->router, s->hp->n_experts);
     struct routing ro = routing_of(s, layer);
 
     if (w->index == 0)
         plan_guesses(s, layer);
     sl_jobs_run(w, &job, 1);
+    sl_step_expect(w, (struct sl_next){ 0 });
     sl_step_barrier(w);
-    for (uint32_t t = w->tok_begin; t < w->tok_end; t++) {
-        float *score = s->router + (size_t)t * n_experts;
-
-        s->kernels->sigmoid(score, score, n_experts);
-        choose(s, l->expert_bias, score, &ro, t);
-    }
-    sl_step_barrier(w);
+    choose_all(s, l->expert_bias, &ro, w->tok_begin, w->tok_end);
+    if (s->n_tok > 1)
+        sl_step_barrier(w);
 }
 
 /* Group the slots by expert. Leader only. */
@@ -247,6 +258,17 @@ static void activate(struct sl_worker *w, uint32_t layer, const struct sl_moe_ro
             sl_acts_quantize(s->kernels, &moe->hidden[a], sl_step_kind_bit(&l->down), j, gate);
         }
     }
+}
+
+/* The next round, if it is down of all experts. */
+static struct sl_next down_of_all(const struct sl_step *s)
+{
+    const struct sl_ticket *t = &s->moe.tickets[0];
+
+    if (!(t->parts & 1u << SL_PART_DOWN))
+        return (struct sl_next){ 0 };
+    return (struct sl_next){ &t->mats[SL_PART_DOWN],
+                             s->moe.n_active * t->mats[SL_PART_DOWN].n_rows };
 }
 
 /* Add the weighted outputs to the worker's own tokens, in router order. */
@@ -466,7 +488,8 @@ int sl_moe_forward(struct sl_worker *w, uint32_t layer)
             guess_replayed(s, layer);
     }
     sl_jobs_run(w, s->moe.ahead_jobs, s->moe.n_ahead);
-    sl_step_barrier(w);
+    if (s->n_tok > 1 || s->moe.n_ahead > 0) /* a single token is the leader's, who knows */
+        sl_step_barrier(w);
     gather(w, layer, &ro, &acts);
     if (is_leader)
         next_round(s, layer, &s->moe.rounds[0]);
@@ -489,6 +512,7 @@ int sl_moe_forward(struct sl_worker *w, uint32_t layer)
                           s->n_tok);
         }
         sl_jobs_run(w, round->jobs, round->n_jobs);
+        sl_step_expect(w, round->is_last ? sl_forward_operator(w, layer + 1) : down_of_all(s));
         sl_step_barrier(w);
         activate(w, layer, round);
         if (is_leader)

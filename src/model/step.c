@@ -1,8 +1,9 @@
 /*
  * The step's memory and the sharing out of matrix products.
  *
- * Sharing: the rows of all jobs of a phase form one list of items, which workers take
- * in order from the pool's counter. That balances by itself when cores differ in speed
+ * Sharing: the rows of all jobs of a phase form one list of items. A worker begins with the
+ * item of its own number, which it may have fetched while it waited for the phase to begin,
+ * and then takes one after the other from the pool's counter. That balances by itself when cores differ in speed
  * or are taken away for a while, and cannot change results: an output element is
  * computed whole by whoever takes its row.
  *
@@ -23,6 +24,12 @@
 /* A multiple of the row tile of the kernels. */
 #define ITEM_ROWS_MIN 32u
 #define ITEM_ROWS_MAX 512u
+/* Of its first item a worker fetches at most this: a fraction of its second cache. A phase
+ * of few tokens waits for memory, one of many does not. */
+#define FETCH_BYTES_MAX ((size_t)192 << 10)
+#define FETCH_TOK_MAX 8u
+#define FETCH_AT_ONCE ((size_t)512)
+#define LINE_BYTES 64
 
 void sl_acts_init(struct sl_acts *acts, uint32_t kinds, uint32_t n_tok, uint32_t n_cols,
                   float *f32, void *const buf[SL_ACT_KINDS])
@@ -63,14 +70,9 @@ void sl_acts_quantize(const struct sl_kernels *k, struct sl_acts *acts, uint32_t
             k->quantize(&acts->kind[i], t, row);
 }
 
-static uint32_t rows_per_item(const struct sl_job *jobs, uint32_t n_jobs, uint32_t n_workers)
+static uint32_t rows_per_item(uint64_t n_rows, uint32_t n_workers)
 {
-    uint64_t n_rows = 0;
-    uint64_t rows;
-
-    for (uint32_t i = 0; i < n_jobs; i++)
-        n_rows += jobs[i].w.n_rows;
-    rows = sl_align_up(n_rows / (ITEMS_PER_WORKER * n_workers) + 1, ITEM_ROWS_MIN);
+    uint64_t rows = sl_align_up(n_rows / (ITEMS_PER_WORKER * n_workers) + 1, ITEM_ROWS_MIN);
     return (uint32_t)(rows < ITEM_ROWS_MAX ? rows : ITEM_ROWS_MAX);
 }
 
@@ -87,14 +89,52 @@ static void share_rows(const struct sl_worker *w, uint32_t n, uint32_t *ret_begi
     *ret_end = (uint32_t)end;
 }
 
+void sl_step_expect(struct sl_worker *w, struct sl_next next)
+{
+    uint32_t n_per_item = rows_per_item(next.n_rows, w->n);
+    uint32_t begin, end;
+    size_t bytes;
+
+    w->fetch = w->fetch_end = NULL;
+    if (!next.first || w->step->n_tok > FETCH_TOK_MAX)
+        return;
+    share_rows(w, next.first->n_rows, &begin, &end);
+    begin += w->group.rank * n_per_item;
+    if (begin >= end) /* its first item is of another matrix */
+        return;
+    end = end - begin < n_per_item ? end : begin + n_per_item;
+    bytes = (size_t)(end - begin) * next.first->row_bytes;
+    w->fetch = (const char *)next.first->data + begin * next.first->row_bytes;
+    w->fetch_end = w->fetch + (bytes < FETCH_BYTES_MAX ? bytes : FETCH_BYTES_MAX);
+}
+
+bool sl_step_fetch(void *worker)
+{
+    struct sl_worker *w = worker;
+
+    for (size_t i = 0; i < FETCH_AT_ONCE; i += LINE_BYTES)
+        __builtin_prefetch(w->fetch + i, 0, 2); /* beyond the end it may be anywhere */
+    w->fetch += FETCH_AT_ONCE;
+    return w->fetch < w->fetch_end;
+}
+
+static uint64_t next_item(const struct sl_worker *w)
+{
+    return w->group.n_workers + sl_pool_take_in(w->step->pool, w->group.index, 1);
+}
+
 void sl_jobs_run(struct sl_worker *w, const struct sl_job *jobs, uint32_t n_jobs)
 {
     const struct sl_step *s = w->step;
-    uint32_t n_per_item = rows_per_item(jobs, n_jobs, w->n);
     bool is_poller = w->index == 0 && s->is_streaming;
+    uint64_t n_rows = 0;
+    uint32_t n_per_item;
     uint64_t first_item = 0; /* of the job at hand */
-    uint64_t item = sl_pool_take_in(s->pool, w->group.index, 1);
+    uint64_t item = w->group.rank;
 
+    for (uint32_t i = 0; i < n_jobs; i++)
+        n_rows += jobs[i].w.n_rows;
+    n_per_item = rows_per_item(n_rows, w->n);
     for (uint32_t i = 0; i < n_jobs; i++) {
         const struct sl_job *job = &jobs[i];
         uint32_t begin, end;
@@ -102,7 +142,7 @@ void sl_jobs_run(struct sl_worker *w, const struct sl_job *jobs, uint32_t n_jobs
 
         share_rows(w, job->w.n_rows, &begin, &end);
         n_items = (end - begin + n_per_item - 1) / n_per_item;
-        for (; item < first_item + n_items; item = sl_pool_take_in(s->pool, w->group.index, 1)) {
+        for (; item < first_item + n_items; item = next_item(w)) {
             uint32_t row = begin + (uint32_t)(item - first_item) * n_per_item;
             uint32_t n_left = end - row;
 

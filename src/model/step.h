@@ -44,6 +44,12 @@ struct sl_job {
     size_t out_stride; /* floats from one token's output to the next */
 };
 
+/* The matrix products that come next, as far as they are known before their inputs are. */
+struct sl_next {
+    const struct sl_tensor *first; /* the first of their matrices; NULL: not known */
+    uint32_t n_rows;               /* of all of them together */
+};
+
 /* How far an expert is in the layer at hand. */
 enum sl_moe_stage {
     SL_MOE_WAITING = 0, /* gate and up are to be computed */
@@ -158,6 +164,7 @@ struct sl_worker {
     struct sl_pool_group group;  /* that it shares rows with: the workers of its node */
     uint32_t tok_begin, tok_end; /* its share of the tokens */
     void *buf;                   /* private */
+    const char *fetch, *fetch_end; /* weights to bring near while it waits: see sl_step_expect */
 };
 
 /* Lay the step's scratch out in an arena (called twice, see base/arena.h). The fields
@@ -197,7 +204,13 @@ static inline struct sl_job sl_job_for(const struct sl_tensor *t, const struct s
     return (struct sl_job){ *t, &acts->kind[sl_kernels_act_kind(t->dtype)], out, out_stride };
 }
 
+/* The worker's first rows of these products are fetched into its cache while it waits at
+ * this and the next barriers, until something else is expected. Reads weights alone. */
+void sl_step_expect(struct sl_worker *w, struct sl_next next);
+
+bool sl_step_fetch(void *worker); /* a few lines more; false: that was all */
+
 static inline void sl_step_barrier(struct sl_worker *w)
 {
-    sl_pool_barrier(w->step->pool);
+    sl_pool_barrier_idle(w->step->pool, w->fetch < w->fetch_end ? sl_step_fetch : NULL, w);
 }

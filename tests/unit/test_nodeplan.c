@@ -6,11 +6,13 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -121,6 +123,7 @@ static void take_all(void *arg, uint32_t worker, uint32_t n_workers)
 static void groups_share_out_all_rows_once(void **state)
 {
     static const uint32_t groups[N_WORKERS] = { 1, 0, 1, 1, 0 };
+    static const uint32_t ranks[N_WORKERS] = { 0, 0, 1, 2, 1 };
     struct sl_pool_opts opts = { .n_workers = N_WORKERS, .groups = groups, .n_groups = 2 };
     struct work *work = calloc(1, sizeof(*work));
     struct sl_pool *pool;
@@ -134,6 +137,7 @@ static void groups_share_out_all_rows_once(void **state)
         assert_int_equal(group.index, groups[i]);
         assert_int_equal(group.first, groups[i] ? 2 : 0);
         assert_int_equal(group.n_workers, groups[i] ? 3 : 2);
+        assert_int_equal(group.rank, ranks[i]);
     }
     *work = (struct work){ .pool = pool, .n_items = { 700, N_ITEMS } };
     sl_pool_run(pool, take_all, work);
@@ -153,6 +157,41 @@ static void groups_share_out_all_rows_once(void **state)
         assert_int_equal(begin, n);
         assert_true(end % 32 == 0 || end == n);
     }
+}
+
+struct idling {
+    struct sl_pool *pool;
+    atomic_uint n_calls[N_WORKERS];
+};
+
+static bool idle_thrice(void *arg)
+{
+    return atomic_fetch_add((atomic_uint *)arg, 1) + 1 < 3;
+}
+
+/* The last one comes when the others have nothing left. */
+static void wait_idly(void *arg, uint32_t worker, uint32_t n_workers)
+{
+    struct idling *idling = arg;
+
+    for (uint32_t i = 0; worker + 1 == n_workers && i < worker; i++)
+        while (atomic_load(&idling->n_calls[i]) < 3)
+            (void)usleep(100);
+    sl_pool_barrier_idle(idling->pool, idle_thrice, &idling->n_calls[worker]);
+}
+
+static void waiting_workers_idle_until_there_is_nothing(void **state)
+{
+    struct sl_pool_opts opts = { .n_workers = N_WORKERS };
+    struct idling idling = { 0 };
+
+    (void)state;
+    assert_int_equal(sl_pool_new(&idling.pool, &opts), 0);
+    sl_pool_run(idling.pool, wait_idly, &idling);
+    assert_int_equal(atomic_load(&idling.n_calls[N_WORKERS - 1]), 0);
+    for (uint32_t i = 0; i + 1 < N_WORKERS; i++)
+        assert_int_equal(atomic_load(&idling.n_calls[i]), 3);
+    sl_pool_free(idling.pool);
 }
 
 static void groups_that_cannot_be_are_refused(void **state)
@@ -179,6 +218,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(workers_of_a_node_are_a_group),
         cmocka_unit_test(groups_share_out_all_rows_once),
+        cmocka_unit_test(waiting_workers_idle_until_there_is_nothing),
         cmocka_unit_test(groups_that_cannot_be_are_refused),
         cmocka_unit_test(memory_of_no_node_is_refused),
     };
