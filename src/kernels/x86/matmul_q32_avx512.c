@@ -2,7 +2,8 @@
  * Products with Q8_0 and Q4_0 weights, AVX-512 VNNI, with several tokens; with one they are
  * in one32_avx2.c and one32_avx512.c. Both types are brought to unsigned bytes (Q8_0: w + 128;
  * Q4_0: as stored, value + 8), and what the offset adds is taken off exactly: the accumulators
- * start at -offset times the sums of the activations. The functions take `nibbles` (Q4_0) as a constant.
+ * start at -offset times the sums of the activations. The functions take `nibbles` (Q4_0) as
+ * a constant.
  *
  * A tile of 16 rows of up to 8 blocks is unpacked to dwords of four columns (see
  * vnni_avx512.h) and multiplied with groups of up to 12 tokens, whose float sums stay in

@@ -13,8 +13,8 @@
  *   scales   16-bit scales (and mins) of a block: those of even sub-blocks of 16 in
  *            the low lane, of odd ones in the high lane
  *   kind     ONE_MINS: dmin_off is the offset of dmin; ONE_OFFSET: every value is
- *            2^shift too large, which the sums of x take off again; ONE_SIGNED: values
- *            take the sign of x and meet |x|; they are never -128
+ *            2^shift too large, which the sums of x take off again; ONE_SIGNED (with
+ *            is_split): values take the sign of x and meet |x|; they are never -128
  *   odd_up   values of odd groups are 2^odd_up times as large as they should be
  *   is_split groups 2 i and 2 i + 1 of values hold the first 16 elements of two
  *            groups of x and their last 16; scales: dwords, of even groups in the low
@@ -70,9 +70,8 @@ SL_INLINE __m256i one_sums(const int16_t *sums)
 /* Activations of up to ONE_BLOCKS blocks. */
 struct one_chunk {
     const int8_t *q;
-    int8_t split[ONE_BLOCKS * SL_BLOCK256]; /* what q points to if is_split */
-    int8_t abs[ONE_BLOCKS * SL_BLOCK256];   /* ONE_SIGNED: |q| */
-    __m256i sums[ONE_BLOCKS];               /* as one_sums; unless ONE_SIGNED */
+    __m256i split[ONE_BLOCKS * 8][2]; /* is_split, in place of q: x and |x| of each group */
+    __m256i sums[ONE_BLOCKS];         /* as one_sums; unless ONE_SIGNED */
 };
 
 SL_INLINE void one_prepare(struct one_chunk *chunk, const struct sl_act *x, size_t b, size_t n,
@@ -81,37 +80,34 @@ SL_INLINE void one_prepare(struct one_chunk *chunk, const struct sl_act *x, size
     chunk->q = x->q + SL_BLOCK256 * b;
     for (size_t i = 0; i < n && type.kind != ONE_SIGNED; i++)
         chunk->sums[i] = one_sums(x->sums + 16 * (b + i));
-    for (size_t i = 0; i < n * SL_BLOCK256 && type.is_split; i += 64) {
-        __m256i even = one_load(chunk->q + i), odd = one_load(chunk->q + i + 32);
+    for (size_t i = 0; i < 8 * n && type.is_split; i += 2) {
+        __m256i even = one_load(chunk->q + 32 * i), odd = one_load(chunk->q + 32 * i + 32);
 
-        _mm256_storeu_si256((void *)(chunk->split + i),
-                            _mm256_permute2x128_si256(even, odd, 0x20));
-        _mm256_storeu_si256((void *)(chunk->split + i + 32),
-                            _mm256_permute2x128_si256(even, odd, 0x31));
+        chunk->split[i][0] = _mm256_permute2x128_si256(even, odd, 0x20);
+        chunk->split[i][1] = _mm256_abs_epi8(chunk->split[i][0]);
+        chunk->split[i + 1][0] = _mm256_permute2x128_si256(even, odd, 0x31);
+        chunk->split[i + 1][1] = _mm256_abs_epi8(chunk->split[i + 1][0]);
     }
-    if (type.is_split)
-        chunk->q = chunk->split;
-    for (size_t i = 0; i < n * SL_BLOCK256 && type.kind == ONE_SIGNED; i += 32)
-        _mm256_storeu_si256((void *)(chunk->abs + i), _mm256_abs_epi8(one_load(chunk->q + i)));
 }
 
 /* Block i of the activations. */
 SL_INLINE __m256i one_dot(const uint8_t *block, const struct one_chunk *chunk, size_t i,
                           __m256i scale, struct one_type type)
 {
-    const int8_t *xq = chunk->q + SL_BLOCK256 * i, *abs = chunk->abs + SL_BLOCK256 * i;
+    const __m256i (*split)[2] = &chunk->split[8 * i];
+    const int8_t *xq = chunk->q + SL_BLOCK256 * i;
     __m256i sum[2] = { _mm256_setzero_si256(), _mm256_setzero_si256() };
 
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
-        __m256i q = type.values(block, g), x = one_load(xq + 32 * g), pairs;
+        __m256i q = type.values(block, g), pairs;
         int at = type.is_split ? g & ~1 : g, is_up = type.odd_up ? g % 2 : 0;
         __m256i spread = _mm256_shuffle_epi8(scale, one_load(one_spread[at]));
 
         if (type.kind == ONE_SIGNED)
-            pairs = _mm256_maddubs_epi16(one_load(abs + 32 * g), _mm256_sign_epi8(q, x));
+            pairs = _mm256_maddubs_epi16(split[g][1], _mm256_sign_epi8(q, split[g][0]));
         else
-            pairs = _mm256_maddubs_epi16(q, x);
+            pairs = _mm256_maddubs_epi16(q, one_load(xq + 32 * g));
         sum[is_up] = _mm256_add_epi32(sum[is_up], _mm256_madd_epi16(pairs, spread));
     }
     if (!type.odd_up)
