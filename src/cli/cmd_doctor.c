@@ -116,6 +116,7 @@ static void measure(struct sl_facts *facts)
 
 static int run_doctor(struct doctor *doctor, const struct doctor_args *args)
 {
+    struct sl_diag diag;
     int code;
 
     sl_facts_gather(&doctor->facts, "");
@@ -125,8 +126,8 @@ static int run_doctor(struct doctor *doctor, const struct doctor_args *args)
         return code;
     if (args->path && !doctor->facts.places[0].file_bytes)
         return sl_report_error("%s: %s", args->path, doctor->facts.places[0].why);
-    if (args->path)
-        sl_doctorplaces_plan(&doctor->facts, args->path, args->name);
+    if (args->path && sl_doctorplaces_plan(&doctor->facts, args->path, args->name, &diag) < 0)
+        sl_report_note("only its disk is looked at: %s", diag.text);
     if (!args->quick)
         measure(&doctor->facts);
     if (sl_interrupt_is_set())

@@ -73,27 +73,30 @@ int sl_doctorplaces_gather(struct sl_facts *facts, const char *path)
     return r;
 }
 
-void sl_doctorplaces_plan(struct sl_facts *facts, const char *path, const char *name)
+int sl_doctorplaces_plan(struct sl_facts *facts, const char *path, const char *name,
+                         struct sl_diag *diag)
 {
     struct sl_facts_model *model = &facts->model;
     const struct sluice_model_opts opts = {0};
     struct sl_planshape shape = {0};
     struct sl_plan plan, bounds;
-    int r = sl_planshape_open(&shape, path, NULL);
+    int r = sl_planshape_open(&shape, path, diag);
 
     if (r == 0)
-        r = sl_planshape_count_threads(&shape.in, &opts, NULL);
+        r = sl_planshape_count_threads(&shape.in, &opts, diag);
     if (r == 0) {
         struct sl_plan_in in = shape.in;
 
         in.session.n_seq_max = 1; /* as run and chat have it */
-        r = sl_plan_make(&plan, &in, NULL);
+        r = sl_plan_make(&plan, &in, diag);
         model->is_too_big = r == -ENOMEM;
+        model->is_streaming = r == 0 && plan.is_streaming;
         /* what it needs is not a question of what there is */
         in.available_bytes = UINT64_MAX;
-        if ((r == 0 || r == -ENOMEM) && sl_plan_make(&bounds, &in, NULL) == 0) {
+        if (r == 0 || r == -ENOMEM)
+            r = sl_plan_make(&bounds, &in, diag);
+        if (r == 0) {
             model->is_known = true;
-            model->is_streaming = r == 0 && plan.is_streaming;
             model->weight_bytes = in.weight_bytes;
             model->shared_bytes = bounds.shared_bytes;
             model->min_bytes = bounds.min_bytes;
@@ -103,4 +106,5 @@ void sl_doctorplaces_plan(struct sl_facts *facts, const char *path, const char *
         }
     }
     sl_planshape_done(&shape);
+    return r;
 }

@@ -1,6 +1,7 @@
 /* Where models lie on this machine, and what one of them needs, for sluice doctor. */
 #pragma once
 
+#include "base/err.h"
 #include "doctor/facts.h"
 
 /*
@@ -11,5 +12,7 @@
 int sl_doctorplaces_gather(struct sl_facts *facts, const char *path);
 
 /* Plan the model of a path in the memory that is free now, name being what the user calls it.
- * Fills in facts->model; what cannot be planned (a model of another family) is not known. */
-void sl_doctorplaces_plan(struct sl_facts *facts, const char *path, const char *name);
+ * Fills in facts->model; it stays unknown where nothing can be planned (a model of another
+ * family), with the errors of sl_planshape_open and sl_plan_make. */
+int sl_doctorplaces_plan(struct sl_facts *facts, const char *path, const char *name,
+                         struct sl_diag *diag);

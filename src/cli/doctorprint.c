@@ -70,7 +70,8 @@ static void add_more(struct sl_strbuf *out, const char *word, const struct sl_st
     free(line);
 }
 
-static void add_finding(struct sl_strbuf *out, const struct sl_finding *f)
+/* The file that a finding is about is named where it has not just been. */
+static void add_finding(struct sl_strbuf *out, const struct sl_finding *f, const char *before)
 {
     char *found = f->found.ptr ? strdup(f->found.ptr) : NULL;
 
@@ -82,7 +83,7 @@ static void add_finding(struct sl_strbuf *out, const struct sl_finding *f)
                       f->title);
     add_wrapped(out, found ? found : "", LABEL_COLUMNS);
     free(found);
-    if (f->place) {
+    if (f->place && (!before || strcmp(before, f->place) != 0)) {
         sl_strbuf_add_fmt(out, "%*s%-*s", (int)LABEL_COLUMNS, "", (int)MORE_COLUMNS, "file");
         sl_escape_add(out, f->place);
         sl_strbuf_add_str(out, "\n");
@@ -103,7 +104,7 @@ int sl_doctorprint_text(const struct sl_findings *findings)
     int r;
 
     for (uint32_t i = 0; i < findings->n; i++)
-        add_finding(&out, &findings->list[i]);
+        add_finding(&out, &findings->list[i], i ? findings->list[i - 1].place : NULL);
     sl_strbuf_add_fmt(&out, "\n%" PRIu32 " bad, %" PRIu32 " to be better, %" PRIu32
                       " not known, of %" PRIu32 " checks.\n", n_bad, n_warn, n_unknown,
                       findings->n);

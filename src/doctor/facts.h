@@ -118,7 +118,7 @@ struct sl_facts_place {
 struct sl_facts_model {
     bool is_known;
     char name[256];
-    bool is_too_big, is_streaming, is_moe;
+    bool is_too_big, is_streaming;
     uint64_t weight_bytes;
     uint64_t shared_bytes;    /* to be locked while streaming */
     uint64_t min_bytes;       /* the smallest --ram; 0: it does not stream */

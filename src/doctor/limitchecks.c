@@ -69,7 +69,7 @@ static void mend(struct sl_finding *f, const struct sl_facts *facts, const struc
     } else {
         sl_finding_quote(&name, how->file);
         sl_finding_mend(f, "echo %s | sudo tee %s", how->value, name.ptr ? name.ptr : "");
-        sl_finding_advise(f, "until who made the cgroup sets it again");
+        sl_finding_advise(f, "until whoever made the cgroup sets it again");
     }
     f->found.error = f->found.error ? f->found.error : name.error;
     sl_strbuf_done(&name);

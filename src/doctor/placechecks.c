@@ -38,6 +38,12 @@ static bool is_resident(const struct sl_facts *facts)
     return facts->model.is_known && !facts->model.is_streaming && !facts->model.is_too_big;
 }
 
+/* Disks of virtual machines say that they rotate, whatever they are. */
+static bool is_hard_disk(const struct sl_facts *facts, const struct sl_facts_place *place)
+{
+    return place->is_rotational && !facts->cpu.is_virtual;
+}
+
 /* A copy, not a move: the folder may be another program's, which would miss the file. */
 static void mend_by_copying(struct sl_finding *f, const struct sl_facts_place *place,
                             const char *where)
@@ -154,7 +160,8 @@ static void check_file_system(struct sl_findings *findings, const struct sl_fact
     }
     sl_finding_note(f, "%s", place->type[0] ? place->type : "of a kind that is not told");
     if (place->device[0])
-        sl_finding_note(f, "on %s%s", place->device, place->is_rotational ? ", a hard disk" : "");
+        sl_finding_note(f, "on %s%s", place->device,
+                        is_hard_disk(facts, place) ? ", a hard disk" : "");
     if (place->crypt[0])
         sl_finding_note(f, "encrypted by dm-crypt");
     if (place->is_direct)
@@ -188,7 +195,7 @@ static void check_disk(struct sl_findings *findings, const struct sl_facts *fact
     sl_finding_raise(f, is_resident(facts) ? SL_FINDING_WARN : state,
                      "each GB that is not in memory takes %.1f s, while loading and whenever "
                      "experts are read", 1e9 / rate);
-    if (place->crypt[0] && !place->is_rotational) {
+    if (place->crypt[0] && !is_hard_disk(facts, place)) {
         struct sl_strbuf name = {0};
 
         sl_finding_quote(&name, place->crypt);
