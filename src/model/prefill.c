@@ -38,8 +38,24 @@ int sluice_prefill_begin(struct sluice_session *s, const struct sluice_batch *ba
         sl_session_push_run(s, st, (uint32_t)batch[i].seq, batch[i].tokens, batch[i].n_tokens,
                             batch[i].n_logits);
     s->is_prefilling = true;
-    s->prefill_layer_ns = 0;
+    sl_layerpace_begin(&s->pace, (uint32_t)n_tok);
     return 0;
+}
+
+/* What layers of a kind have in common is about their time; the last one has the logits too. */
+static uint32_t kind_of(const struct sl_hparams *hp, uint32_t layer)
+{
+    if (layer + 1 == hp->n_layers)
+        return 4;
+    return (layer < hp->n_dense ? 2 : 0) + (hp->n_heads_kv[layer] ? 1 : 0);
+}
+
+/* Whether the next layer will be done within the time that is left, as far as one can tell. */
+static bool fits(const struct sluice_session *s, uint64_t left_ns)
+{
+    uint64_t ns = sl_layerpace_guess(&s->pace, kind_of(&s->model->hp, s->step.layer));
+
+    return ns != SL_LAYERPACE_UNKNOWN && ns <= left_ns;
 }
 
 int sluice_prefill_advance(struct sluice_session *s, uint64_t max_ns, const float **ret_logits)
@@ -52,13 +68,14 @@ int sluice_prefill_advance(struct sluice_session *s, uint64_t max_ns, const floa
     if (!s->is_prefilling)
         return sl_diag_set(&s->error, -EINVAL, "no prefill is under way");
     do {
+        uint32_t kind = kind_of(&s->model->hp, st->layer);
         uint64_t before = now;
 
         r = sl_session_run_layers(s, st, st->layer + 1);
         now = sl_clock_ns();
-        if (now - before > s->prefill_layer_ns)
-            s->prefill_layer_ns = now - before;
-    } while (r == 0 && st->layer < n_layers && now - start + s->prefill_layer_ns <= max_ns);
+        sl_layerpace_add(&s->pace, kind, now - before);
+    } while (r == 0 && st->layer < n_layers && now - start < max_ns &&
+             fits(s, max_ns - (now - start)));
 
     if (atomic_exchange(&s->is_cancelled, false) && r == 0 && st->layer < n_layers) {
         sl_session_undo_step(s, st);

@@ -11,6 +11,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "model/engine.h"
+#include "model/layerpace.h"
 #include "model/step.h"
 #include "model/timeline.h"
 #include "sluice.h"
@@ -27,7 +28,7 @@ struct sluice_session {
     struct sl_step step;   /* and of a prefill while there is one: */
     struct sl_step beside; /* what sluice_decode computes then; needs n_beside */
     bool is_prefilling;
-    uint64_t prefill_layer_ns; /* the longest of its layers so far */
+    struct sl_layerpace pace; /* of prefills' layers */
     sluice_route_fn route_fn;
     void *route_arg;
     struct sluice_counters counters;
