@@ -148,6 +148,7 @@ void sl_enginefn_init(struct sl_enginefn *fn, struct sl_enginefn_sluice *sluice)
         .arg = sluice,
         .n_vocab = info.n_vocab,
         .is_streaming = info.is_streaming,
+        .n_layers = info.n_layers,
         .n_moe_layers = info.n_moe_layers,
         .first_moe_layer = info.n_layers - info.n_moe_layers,
         .n_experts = info.n_experts,

@@ -16,6 +16,7 @@ struct sl_enginefn {
     struct sluice_session_opts opts; /* of the session, defaults filled in */
     uint32_t n_vocab;
     bool is_streaming;
+    uint32_t n_layers;
     uint32_t n_moe_layers, first_moe_layer; /* with experts; 0 if experts is NULL */
     uint32_t n_experts, n_experts_used;
 

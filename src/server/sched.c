@@ -69,7 +69,8 @@ int sl_sched_new(struct sl_sched **ret_sched, const struct sl_sched_opts *opts)
         return -ENOMEM;
     s->opts = *opts;
     s->limits = (struct sl_steppick_limits){
-        .n_rows = session->n_chunk, .n_logits = session->n_logits, .max_ms = opts->max_step_ms};
+        .n_rows = session->n_chunk, .n_logits = session->n_logits,
+        .max_ms = SL_SCHEDSTATE_SHARE * opts->max_step_ms};
     s->prefill_rows_max = session->n_chunk;
     r = alloc_slots(s);
     if (r == 0)

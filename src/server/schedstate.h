@@ -9,6 +9,9 @@
 #include "server/seqstore.h"
 #include "server/steppick.h"
 
+/* Of the bound on a step's time: what steps take can be told only about. */
+#define SL_SCHEDSTATE_SHARE 0.8
+
 /* What is computed at once. [n_slots] each, the first n in use. */
 struct sl_schedbatch {
     struct sluice_batch *list;
@@ -33,7 +36,8 @@ struct sl_sched {
     struct sl_schedbatch prefill; /* of one that is cut between layers; n 0: there is none */
     double prefill_ms;            /* that it took so far */
     double prefill_longest_ms;    /* of its steps, with what was decoded beside it */
-    uint32_t prefill_rows_max;    /* so that a layer of it is done within the bound */
+    uint32_t prefill_rows_max;    /* so that a layer of it is done within the bound, as learned
+                                   * from those before */
     /* for picking, [n_slots] each */
     struct sl_steppick_slot *views;
     uint32_t *rows;

@@ -19,9 +19,9 @@
 #include "base/clock.h"
 #include "server/schedstate.h"
 
-/* Of the bound, for a token and a piece: a layer may take longer than those before it. */
-#define PIECE_SHARE 0.8
-/* What is left of that for the prefill, whatever decoding took; one layer at least. */
+/* A layer may take so many times what they take on average. */
+#define LAYER_SPREAD 1.5
+/* What is left of the bound for the prefill, whatever decoding took; one layer at least. */
 #define PIECE_MS_MIN 1.0
 /* Fewer rows take hardly less time for a layer: its weights have to be read. */
 #define PREFILL_ROWS_MIN 16u
@@ -34,6 +34,11 @@ bool sl_schedstep_is_in_prefill(const struct sl_sched *s, const struct sl_scheds
         if (s->prefill.slots[i] == slot)
             return true;
     return false;
+}
+
+static uint32_t min_u32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
 }
 
 static struct sl_schedslot *first_suspect(struct sl_sched *s)
@@ -208,15 +213,29 @@ static bool decode(struct sl_sched *s, enum which which, uint32_t n_rows)
     return pick.n_decoding > 0;
 }
 
-/* Begin a prefill of the prompts, as large as it can be. */
-static void begin_prefill(struct sl_sched *s)
+/* How many rows a prefill may have so that a layer of it, beside those who decode, is done
+ * within the bound: before the first one, as if time grew with the rows from the largest step
+ * that is known, which is too few rather than too many. */
+static uint32_t prefill_rows(const struct sl_sched *s, uint32_t n_decoding)
+{
+    double decode_ms = n_decoding ? sl_stepcost_guess(&s->cost, n_decoding) : 0;
+    double layer_ms = (s->limits.max_ms - decode_ms) / LAYER_SPREAD;
+    uint32_t n_rows = sl_stepcost_room(&s->cost, 0, s->prefill_rows_max,
+                                       layer_ms * s->opts.engine->n_layers);
+
+    return n_rows > PREFILL_ROWS_MIN ? n_rows : min_u32(PREFILL_ROWS_MIN, s->limits.n_rows);
+}
+
+/* Begin a prefill of the prompts, as large as it can be beside so many who decode. */
+static void begin_prefill(struct sl_sched *s, uint32_t n_decoding)
 {
     const struct sl_enginefn *engine = s->opts.engine;
     struct sl_schedbatch begun;
     int r;
 
     do {
-        (void)plan(s, PROMPTS, s->prefill_rows_max, &s->batch); /* what matters is in the batch */
+        /* what matters is in the batch */
+        (void)plan(s, PROMPTS, prefill_rows(s, n_decoding), &s->batch);
         if (s->batch.n == 0)
             return;
         r = engine->prefill_begin(engine->arg, s->batch.list, s->batch.n);
@@ -253,7 +272,7 @@ static bool step_beside(struct sl_sched *s, uint64_t start_ns)
 {
     const struct sl_enginefn *engine = s->opts.engine;
     bool has_decoded = decode(s, DECODING, engine->opts.n_beside);
-    double left_ms = PIECE_SHARE * s->opts.max_step_ms - ms_since(start_ns);
+    double left_ms = s->limits.max_ms - ms_since(start_ns);
     uint64_t piece_ns = sl_clock_ns();
     const float *logits = NULL;
     int r;
@@ -274,16 +293,16 @@ static bool step_beside(struct sl_sched *s, uint64_t start_ns)
     return has_decoded;
 }
 
-/* Whether prompts should be read in a prefill, beside those who decode. */
-static bool wants_prefill(struct sl_sched *s)
+/* Have prompts read in a prefill, if that is better, beside those who decode. */
+static void consider_prefill(struct sl_sched *s)
 {
     struct sl_steppick pick;
 
     if (s->opts.engine->opts.n_beside == 0 || first_suspect(s))
-        return false;
+        return;
     pick = plan(s, ALL, s->limits.n_rows, &s->batch);
-    return pick.n_decoding > 0 && pick.n_decoding <= s->opts.engine->opts.n_beside &&
-           pick.is_short;
+    if (pick.n_decoding > 0 && pick.n_decoding <= s->opts.engine->opts.n_beside && pick.is_short)
+        begin_prefill(s, pick.n_decoding);
 }
 
 void sl_schedstep_run(struct sl_sched *s)
@@ -291,8 +310,8 @@ void sl_schedstep_run(struct sl_sched *s)
     uint64_t start_ns = sl_clock_ns();
     bool has_decoded;
 
-    if (s->prefill.n == 0 && wants_prefill(s))
-        begin_prefill(s);
+    if (s->prefill.n == 0)
+        consider_prefill(s);
     has_decoded =
         s->prefill.n ? step_beside(s, start_ns) : decode(s, ALL, s->limits.n_rows);
     s->counters.n_late_steps += has_decoded && ms_since(start_ns) > s->opts.max_step_ms;

@@ -488,7 +488,8 @@ void fakeengine_init(struct fakeengine *fake, struct sl_enginefn *fn,
                      const struct sluice_session_opts *opts)
 {
     *fn = (struct sl_enginefn){
-        .arg = fake, .opts = *opts, .n_vocab = FAKE_N_VOCAB, .seq_new = seq_new,
+        .arg = fake, .opts = *opts, .n_vocab = FAKE_N_VOCAB,
+        .n_layers = FAKE_LAYERS, .seq_new = seq_new,
         .seq_free = seq_free, .seq_fork = seq_fork, .seq_tokens = seq_tokens,
         .seq_rewind = seq_rewind, .seq_mark = seq_mark, .seq_save = seq_save, .seq_load = seq_load,
         .decode = decode, .prefill_begin = prefill_begin,

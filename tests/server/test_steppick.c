@@ -154,6 +154,32 @@ static void test_costs(void **state)
     assert_true(sl_stepcost_guess(&cost, 64) < 1000); /* ... and is forgiven */
 }
 
+/* A step of a size that never was is guessed from smaller ones and is no larger than they allow:
+ * where rows are as dear as the first was, the guess holds, where they are cheaper, steps grow
+ * until the bound is used, and never beyond. */
+static void test_steps_grow_within_the_bound(void **state)
+{
+    for (uint32_t round = 0; round < 200; round++) {
+        double first_ms = 1 + draw(100), row_ms = first_ms * (1 + draw(100)) / 100;
+        double bound_ms = 2 * first_ms + draw(1000);
+        uint32_t n_rows = 0, n_most;
+        struct sl_stepcost cost = {0};
+
+        sl_stepcost_add(&cost, 1, first_ms);
+        for (int i = 0; i < 40; i++) {
+            double ms;
+
+            n_rows = 1 + sl_stepcost_room(&cost, 1, 511, bound_ms);
+            ms = first_ms + row_ms * (n_rows - 1);
+            assert_true(ms <= bound_ms + 1e-6);
+            sl_stepcost_add(&cost, n_rows, ms);
+        }
+        n_most = 1 + (uint32_t)((bound_ms - first_ms) / row_ms);
+        n_most = n_most < 512 ? n_most : 512;
+        assert_true(n_rows >= n_most * 3 / 4);
+    }
+}
+
 /* The first word to be complete, its place, by looking at every beginning of the text. */
 static int find_by_hand(const char *text, char *const *words, size_t n, size_t *ret_start)
 {
@@ -243,6 +269,7 @@ int main(void)
         cmocka_unit_test(test_random_states),
         cmocka_unit_test(test_everyone_has_a_turn),
         cmocka_unit_test(test_costs),
+        cmocka_unit_test(test_steps_grow_within_the_bound),
         cmocka_unit_test(test_stop_strings),
         cmocka_unit_test(test_probabilities),
     };
