@@ -157,6 +157,15 @@ static uint64_t missing_bytes(const struct sl_pullrun *run)
     return bytes;
 }
 
+/* Whether all parts have their names already. */
+static bool is_whole(const struct sl_pullrun *run)
+{
+    for (uint32_t i = 0; i < run->n_parts; i++)
+        if (run->parts[i].state != SL_HUBCACHE_WHOLE)
+            return false;
+    return true;
+}
+
 static int check_disk(const struct sl_pullrun *run)
 {
     uint64_t need = missing_bytes(run), free_bytes = sl_hubcache_free_bytes(&run->cache);
@@ -335,8 +344,8 @@ static int get_once(struct sl_pullrun *run, const struct sl_download_events *eve
     run->progress.total_bytes = run->progress.before_bytes = 0;
     for (uint32_t i = 0; i < run->n_parts; i++)
         run->progress.total_bytes += run->parts[i].file->bytes;
-    sl_pullshow_begin(run, missing_bytes(run));
-    if (missing_bytes(run) == 0)
+    sl_pullshow_begin(run, missing_bytes(run), is_whole(run));
+    if (is_whole(run))
         return link_parts(run);
     r = check_disk(run);
     if (r == 0 && sl_hubcache_make(&run->cache, &diag) < 0)
@@ -364,6 +373,7 @@ int sl_pullrun_get(struct sl_pullrun *run)
         sl_report_note("the file on the server is not the one that it listed; asking it again");
         r = sl_pullrun_list(run);
         run->is_planned = false;
+        run->opts.is_any_tag = true; /* else tags that differ for no reason would hold it up */
         if (r == 0)
             r = get_once(run, &events);
     }

@@ -128,7 +128,7 @@ int sl_pullshow_choices(const struct sl_pullrun *run, int r)
     return SL_EXIT_FAILED;
 }
 
-void sl_pullshow_begin(const struct sl_pullrun *run, uint64_t missing_bytes)
+void sl_pullshow_begin(const struct sl_pullrun *run, uint64_t missing_bytes, bool is_whole)
 {
     uint64_t free_bytes = sl_hubcache_free_bytes(&run->cache), total = run->progress.total_bytes;
     struct sl_strbuf name = {0};
@@ -140,7 +140,7 @@ void sl_pullshow_begin(const struct sl_pullrun *run, uint64_t missing_bytes)
     if (run->n_parts > 1)
         fprintf(stderr, " in %u parts", run->n_parts);
     sl_strbuf_done(&name);
-    if (missing_bytes == 0) {
+    if (is_whole) {
         fputs("\ndisk      it is there already\n", stderr);
         return;
     }

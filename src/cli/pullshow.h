@@ -13,7 +13,7 @@ int sl_pullshow_list(const struct sl_pullrun *run, bool is_json);
 int sl_pullshow_choices(const struct sl_pullrun *run, int r);
 
 /* Which files, and where to, on stderr. */
-void sl_pullshow_begin(const struct sl_pullrun *run, uint64_t missing_bytes);
+void sl_pullshow_begin(const struct sl_pullrun *run, uint64_t missing_bytes, bool is_whole);
 
 /* What was done: a line on stderr, and on stdout the path, or an object. */
 int sl_pullshow_end(const struct sl_pullrun *run, bool is_json);

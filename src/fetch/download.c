@@ -77,12 +77,18 @@ static bool is_other_size(const struct sl_download *d, uint64_t bytes)
     return bytes != SL_TRANSFER_UNKNOWN && bytes != d->bytes;
 }
 
-static int check_identity(struct sl_download *d, const struct sl_transfer_reply *reply)
+/*
+ * The hub's own tags are digests. Those of other servers may be anything, and may differ
+ * between servers that share a name; a change is looked into once by asking the hub again.
+ */
+static int check_identity(struct slot *slot, const struct sl_transfer_reply *reply)
 {
+    struct sl_download *d = slot->download;
+    bool is_hub = !slot->was_direct && !reply->is_redirected;
     uint64_t total = reply->status == 206 ? reply->range_total : reply->length;
     char text[160];
 
-    if (is_other_digest(d, reply->linked_tag) || is_other_digest(d, reply->tag))
+    if (is_other_digest(d, reply->linked_tag) || (is_hub && is_other_digest(d, reply->tag)))
         return fail(d, -ESTALE, "the server has a file with another SHA-256");
     if (is_other_size(d, total) || is_other_size(d, reply->linked_bytes)) {
         (void)snprintf(text, sizeof(text), "the server's file has %llu bytes instead of %llu",
@@ -91,7 +97,7 @@ static int check_identity(struct sl_download *d, const struct sl_transfer_reply 
                        (unsigned long long)d->bytes);
         return fail(d, -ESTALE, text);
     }
-    if (reply->tag[0] && d->tag[0] && strcmp(reply->tag, d->tag) != 0)
+    if (reply->tag[0] && d->tag[0] && strcmp(reply->tag, d->tag) != 0 && !d->opts.is_any_tag)
         return fail(d, -ESTALE, "the server's file has changed");
     memcpy(d->tag, reply->tag, sizeof(d->tag));
     return 0;
@@ -105,7 +111,7 @@ static int on_head(void *arg, const struct sl_transfer_reply *reply)
 
     if (reply->is_encoded)
         return fail(d, -EPROTO, "the server encodes the file, which was not asked for");
-    r = check_identity(d, reply);
+    r = check_identity(slot, reply);
     if (r < 0)
         return r;
     if (reply->status == 206 && (reply->range_first != slot->first ||
@@ -180,6 +186,7 @@ static void on_done(void *arg, const struct sl_transfer_reply *reply)
 {
     struct slot *slot = arg;
     struct sl_download *d = slot->download;
+    bool is_hub = !slot->was_direct && !reply->is_redirected; /* others' links expire */
     char text[SL_RETRY_TEXT_BYTES];
     int r;
 
@@ -197,7 +204,7 @@ static void on_done(void *arg, const struct sl_transfer_reply *reply)
         slot->n_fails = 0;
     } else if (r == 0) {
         note_fault(slot, reply, "the server ended its answer early");
-    } else if (r == -EAGAIN || (slot->was_direct && (r == -EACCES || r == -ENOENT))) {
+    } else if (r == -EAGAIN || (!is_hub && (r == -EACCES || r == -ENOENT))) {
         note_fault(slot, reply, text);
     } else {
         (void)fail(d, r, text);
@@ -357,6 +364,8 @@ static int get_until(struct sl_download *d, uint64_t target_bytes, bool is_check
     for (uint32_t i = 0; i < d->opts.n_connections; i++)
         d->slots[i].is_busy = false;
     d->stream = NULL;
+    if (r == 0 && !is_checking)
+        return 0; /* a head is soon followed by more */
     sync = sl_partial_sync(&d->partial, r == 0 ? diag : NULL);
     return r == 0 ? sync : r;
 }

@@ -20,6 +20,7 @@ struct sl_download;
 struct sl_download_opts {
     uint32_t n_connections; /* 1..SL_DOWNLOAD_CONNECTIONS_MAX, default 4 */
     struct sl_retry_opts retry;
+    bool is_any_tag; /* entity tags may differ from answer to answer */
 };
 
 struct sl_download_file { /* texts are copied */

@@ -68,8 +68,10 @@ static void on_done(void *arg, const struct sl_transfer_reply *reply)
 /* Until the answer is there, or for so long. */
 static int wait(struct sl_hub *hub, const struct listing *listing, uint64_t until_ns)
 {
-    while (!listing->is_done && sl_clock_ns() < until_ns) {
-        if (sl_transfer_run(hub->transfer, POLL_MS) < 0)
+    for (uint64_t now; !listing->is_done && (now = sl_clock_ns()) < until_ns;) {
+        uint64_t left_ms = (until_ns - now) / 1000000 + 1;
+
+        if (sl_transfer_run(hub->transfer, left_ms < POLL_MS ? (uint32_t)left_ms : POLL_MS) < 0)
             return -EIO;
         if (hub->stop && hub->stop(hub->arg) != 0)
             return -ECANCELED;

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define HEADER_BYTES 1024
@@ -135,12 +136,15 @@ static int store_counts(struct sl_journal *journal)
     return write_at(journal->fd, journal->counts, counts_bytes(journal), HEADER_BYTES);
 }
 
-/* The counters first: a header, or another boot in it, makes them count. */
+/* The counters first, and on the disk where there were others: a header, or another boot in
+ * it, makes them count. */
 static int store(struct sl_journal *journal, const struct header *header)
 {
+    struct stat st;
+    bool is_new = fstat(journal->fd, &st) == 0 && st.st_size == 0;
     int r = store_counts(journal);
 
-    if (r == 0 && fdatasync(journal->fd) != 0)
+    if (r == 0 && !is_new && fdatasync(journal->fd) != 0)
         r = -errno;
     return r == 0 ? write_at(journal->fd, header, sizeof(*header), 0) : r;
 }
@@ -161,8 +165,6 @@ static int resume_or_begin(struct sl_journal *journal, const struct sl_journal_i
         return boot[0] && !strcmp(old.boot, boot) ? 0 : store(journal, &header);
     memset(journal->counts, 0, counts_bytes(journal));
     journal->n_written = 0;
-    if (ftruncate(journal->fd, 0) != 0)
-        return -errno;
     return store(journal, &header);
 }
 

@@ -305,7 +305,6 @@ static int error_of(CURLcode code)
     case CURLE_COULDNT_RESOLVE_PROXY: return -EHOSTUNREACH;
     case CURLE_OUT_OF_MEMORY: return -ENOMEM;
     case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_TOO_MANY_REDIRECTS:
@@ -329,10 +328,12 @@ static bool follow(struct running *run)
                        REDIRECTS_MAX);
         return false;
     }
-    if (!strncasecmp(run->url, "https:", 6) && strncasecmp(to, "https:", 6) != 0) {
+    if (strncasecmp(to, "https:", 6) != 0 &&
+        (strncasecmp(to, "http:", 5) != 0 || !strncasecmp(run->url, "https:", 6))) {
         run->reply.error = -EPROTO;
         (void)snprintf(run->reply.text, sizeof(run->reply.text),
-                       "a redirect from https to another scheme");
+                       "a redirect that is not followed: from %.5s to %.40s", run->url, to);
+        sl_text_clean(run->reply.text);
         return false;
     }
     url = strdup(to);
