@@ -21,12 +21,14 @@ ENV = {key: value for key, value in os.environ.items() if key not in ('NO_COLOR'
 ENV['XDG_STATE_HOME'] = ENV['XDG_CONFIG_HOME'] = tempfile.mkdtemp(prefix='sluice-state-')
 atexit.register(shutil.rmtree, ENV['XDG_STATE_HOME'], True)
 
+WITHOUT_CPU = ('config', 'doctor', 'ls', 'pack', 'pull', 'verify')  # no option --cpu
+
 if not SLUICE:
     pytest.skip('SLUICE is not set: run through meson test', allow_module_level=True)
 
 
 def command(name, *args):
-    cpu = os.environ.get('SLUICE_TEST_CPU')
+    cpu = os.environ.get('SLUICE_TEST_CPU') if name not in WITHOUT_CPU else None
     level = [f'--cpu={cpu}'] if cpu else []
     return [SLUICE, name, *level, *(a if isinstance(a, bytes) else str(a) for a in args)]
 

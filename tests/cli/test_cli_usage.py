@@ -8,7 +8,7 @@ import pytest
 from clitool import DEMO, SLUICE, good, refused, sluice
 
 COMMANDS = ['run', 'chat', 'ls', 'info', 'bench', 'tune', 'pack', 'plan', 'tokenize', 'eval',
-            'perplexity', 'doctor']
+            'perplexity', 'doctor', 'config']
 
 
 def plain(*args):
