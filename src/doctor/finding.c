@@ -2,8 +2,10 @@
 #include "doctor/finding.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 void sl_findings_done(struct sl_findings *findings)
@@ -46,12 +48,16 @@ struct sl_finding *sl_finding_add(struct sl_findings *findings, const char *key,
 /* Texts of several causes stand one behind the other. */
 static void add(struct sl_strbuf *buf, const char *between, const char *fmt, va_list args)
 {
-    char text[4 * 4096 + 1024]; /* a command may name a file a few times */
+    char *text;
 
-    (void)vsnprintf(text, sizeof(text), fmt, args); /* it fits */
+    if (vasprintf(&text, fmt, args) < 0) {
+        buf->error = -ENOMEM;
+        return;
+    }
     if (buf->len)
         sl_strbuf_add_str(buf, between);
     sl_strbuf_add_str(buf, text);
+    free(text);
 }
 
 void sl_finding_note(struct sl_finding *f, const char *fmt, ...)

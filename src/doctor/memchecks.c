@@ -97,6 +97,11 @@ static void check_bandwidth(struct sl_findings *findings, const struct sl_facts 
     sl_finding_raise(f, m->bytes_per_s < expected / 3 ? SL_FINDING_BAD : SL_FINDING_WARN,
                      "decoding is bound by it: a model that reads 1.5 GB for a token gets %.1f "
                      "tokens per second at best", m->bytes_per_s / 1.5e9);
+    if (facts->limits.cpus > 0 && facts->limits.cpus < m->n_threads) {
+        sl_finding_advise(f, "the threads do not get the processor time for more: see cgroup CPU "
+                             "time");
+        return;
+    }
     if (facts->cpu.is_virtual) {
         sl_finding_advise(f, "other work on the machine, or on its host, may use it up: measure "
                              "again when it is idle, then on the host");

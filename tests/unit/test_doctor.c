@@ -156,6 +156,11 @@ static void slow_memory_virtual(struct sl_facts *f)
     slow_memory(f);
     f->cpu.is_virtual = true;
 }
+static void slow_memory_quota(struct sl_facts *f)
+{
+    slow_memory(f);
+    f->limits.cpus = 2;
+}
 static void thp_never(struct sl_facts *f) { strcpy(f->memory.thp, "never"); }
 static void thp_missing(struct sl_facts *f) { f->memory.thp[0] = '\0'; }
 static void thp_off(struct sl_facts *f) { f->memory.is_thp_off = true; }
@@ -435,6 +440,7 @@ static const struct simulation {
      "sudo dmidecode -t memory"},
     {broken_memory, "memory_bandwidth", SL_FINDING_BAD, "3.0 GB/s", "sudo dmidecode"},
     {slow_memory_virtual, "memory_bandwidth", SL_FINDING_WARN, "14.0", HINT},
+    {slow_memory_quota, "memory_bandwidth", SL_FINDING_WARN, "14.0", HINT},
     {thp_never, "huge_pages", SL_FINDING_WARN, "never",
      "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled"},
     {thp_missing, "huge_pages", SL_FINDING_WARN, "the kernel has no", HINT},
