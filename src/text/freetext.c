@@ -17,7 +17,7 @@
 
 #include "text/vector.h"
 
-#define STATES_MAX 40u /* looked at for one answer; a bounded string needs CHARS_MAX */
+#define STATES_MAX 24u /* looked at for one answer; a bounded string needs CHARS_MAX */
 
 struct look {
     struct sl_freetext *known;
