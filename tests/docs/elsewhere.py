@@ -39,10 +39,15 @@ def options_are_known(command, text):
 
 
 def debian_has_them(command, _):
-    """Every package is installed, as ./dev did."""
+    """Every package is installed, as ./dev did; files are those that debian/control makes."""
     names = [word for word in words(command)[words(command).index('install') + 1:]
-             if not word.startswith('-') and '/' not in word]
+             if not word.startswith('-')]
     assert names, command.place
+    control = (ROOT / 'debian/control').read_text()
+    for path in [name for name in names if '/' in name]:
+        name = re.fullmatch(r'\./build/deb/([\w-]+)_\S*\.deb', path)[1]
+        assert f'\nPackage: {name}\n' in control, (command.place, path)
+        names.remove(path)
     for name in names:
         done = subprocess.run(['dpkg-query', '-W', name], capture_output=True, check=False)
         assert done.returncode == 0, f'{command.place}: there is no package {name} here'
@@ -129,6 +134,22 @@ def program_is_known(command, _):
     assert shutil.which('prlimit'), command.place
 
 
+def page_is_there(command, _):
+    """The page has a source."""
+    assert (ROOT / f'doc/man/{words(command)[-1].replace("sluice-", "")}.mdoc').exists()
+
+
+def unit_is_there(command, _):
+    """The unit or the file of settings that it names is one of etc/."""
+    name = words(command)[-1]
+    if name.startswith('/etc/default/'):
+        assert (ROOT / f'etc/{pathlib.Path(name).name}.default.in').exists(), command.place
+    else:
+        unit = 'sluice-user.service.in' if '--user' in command.text else 'sluice.service.in'
+        there = (ROOT / 'etc/systemd' / unit, ROOT / 'etc/systemd' / name)
+        assert name in ('sluice', 'sluice.socket') and any(path.exists() for path in there)
+
+
 def options_of_sluice(command, _):
     from sandbox import SLUICE  # pylint: disable=import-outside-toplevel
     at = words(command)
@@ -150,6 +171,9 @@ TABLE = [
      bench_reads_it),
     (r'docker run', 'needs Docker and an image of gigabytes', container_reaches_server),
     (r'sudo prlimit', 'needs root', program_is_known),
+    (r'man ', 'needs man; tests/cli looks at the pages', page_is_there),
+    (r'(sudo |)(systemctl|journalctl|editor) ', 'needs systemd; tests/package looks at the units',
+     unit_is_there),
 ]
 
 SLOW = [

@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests/cli'))
 from storeworld import World, put  # noqa: E402
 from clitool import DEMO, SLUICE  # noqa: E402
+from hubserver import Hub  # noqa: E402
 
 BUILD = pathlib.Path(os.environ['SL_BUILD'])
 PATIENCE = 120  # seconds for a command; most take a tenth of one
@@ -72,6 +73,7 @@ class Sandbox:
         self.world = World(folder / 'home')
         self.ports = {}
         self.server = None
+        self.hub = Hub()  # in place of Hugging Face
         self.furnish(pathlib.Path(DEMO).read_bytes())
         self.shell = Shell(self.cwd, self.environment(folder))
 
@@ -81,6 +83,8 @@ class Sandbox:
         repo, q4 = 'LiquidAI/LFM2-24B-A2B-GGUF', 'LFM2-24B-A2B-Q4_K_M.gguf'
         self.world.ollama('lfm2', '24b', demo)
         self.world.hf(repo, {q4: demo})
+        self.hub.add('LiquidAI/LFM2-8B-A1B-GGUF', {'LFM2-8B-A1B-Q4_K_M.gguf': demo,
+                                                   'LFM2-8B-A1B-Q8_0.gguf': demo + b'\0'})
         (self.cwd / q4).symlink_to(DEMO)
         for name in ('MODEL', 'model.gguf', 'a.gguf', 'b.gguf'):
             (self.cwd / name).symlink_to(DEMO)
@@ -99,7 +103,9 @@ class Sandbox:
         tools.mkdir()
         (tools / 'sluice').symlink_to(SLUICE)
         self.install_library(folder / 'prefix')
-        return {**self.world.env, 'PATH': f'{tools}:{os.environ["PATH"]}',
+        env = {key: value for key, value in self.world.env.items()
+               if not key.startswith(('HF_', 'HUGGING', 'SLUICE_')) and 'proxy' not in key.lower()}
+        return {**env, 'HF_ENDPOINT': self.hub.url, 'PATH': f'{tools}:{os.environ["PATH"]}',
                 'PKG_CONFIG_PATH': str(folder / 'prefix'),
                 'LD_LIBRARY_PATH': str(BUILD / 'src'), 'LC_ALL': 'C.UTF-8',
                 'XDG_STATE_HOME': str(folder / 'state')}
@@ -120,6 +126,7 @@ class Sandbox:
         for port, ours in self.ports.items():
             text = re.sub(rf'(?<=:){port}\b', str(ours), text)
         if not self.is_whole:
+            text = re.sub(r'\bsluice pull ', 'sluice pull --no-measure ', text)
             text = re.sub(r'\bsluice doctor (?!.*--quick)', 'sluice doctor --quick ', text)
             text = re.sub(r'\bsluice plan (?!.*--(no-)?measure)', 'sluice plan --no-measure ', text)
         one = str(min(os.sched_getaffinity(0)))
@@ -179,5 +186,8 @@ class Sandbox:
         assert code == 0, (out, err)
 
     def close(self):
-        self.stop_server()
-        self.shell.close()
+        try:
+            self.stop_server()
+        finally:
+            self.shell.close()
+            self.hub.close()

@@ -14,7 +14,7 @@ import elsewhere
 import snippets
 from mdparts import (DOCUMENTS, LANGUAGES, ROOT, SHELLS, blocks, commands, commands_of,
                      loose_commands)
-from sandbox import Sandbox
+from sandbox import SLUICE, Sandbox
 
 IS_WHOLE = os.environ.get('SL_DOCS_WHOLE') == '1'
 
@@ -62,7 +62,8 @@ def do(command, sandbox):
         return 'not run, slow'
     code, out, err = sandbox.run(command)
     row = row_of(elsewhere.CODES, command)
-    assert code in (row[1] if row else (0,)), f'{command.place}: {command.text}exit code {code}\n{out}{err}'
+    said = f'{command.place}: {command.text}exit code {code}\n{out}{err}'
+    assert code in (row[1] if row else (0,)), said
     check_output(command, f'{out}\n{err}')
     return 'ran'
 
@@ -75,7 +76,8 @@ def test_document(document, tmp_path):
         for block in blocks(document):
             sandbox.new_block()
             if block.language not in SHELLS:
-                print(f'{document}:{block.line}: {block.language}: {snippets.check(block, sandbox)}')
+                what = snippets.check(block, sandbox)
+                print(f'{document}:{block.line}: {block.language}: {what}')
                 continue
             for command in commands_of(block):
                 begun = time.monotonic()
@@ -97,6 +99,13 @@ def test_every_document_is_looked_at():
         assert not loose_commands(document)
         for block in blocks(document):
             assert block.language in LANGUAGES, f'{document}:{block.line}: of which language?'
+
+
+def test_every_command_is_told_of():
+    """README.md names each command that sluice --help lists."""
+    listed = re.findall(r'^  (?!sluice )([a-z]+) ', elsewhere.help_of(SLUICE), re.M)
+    named = re.findall(r'^\| `sluice ([a-z]+)', (ROOT / 'README.md').read_text(), re.M)
+    assert len(listed) >= 13 and sorted(listed) == sorted(named)
 
 
 def test_the_library_is_all_described():
