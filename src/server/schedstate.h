@@ -9,8 +9,9 @@
 #include "server/seqstore.h"
 #include "server/steppick.h"
 
-/* Of the bound on a step's time: what steps take can be told only about. */
-#define SL_SCHEDSTATE_SHARE 0.8
+/* Of the bound on a step's time: what steps take can be told only about, and until a token is
+ * with its client others compute too. */
+#define SL_SCHEDSTATE_SHARE 0.7
 
 /* What is computed at once. [n_slots] each, the first n in use. */
 struct sl_schedbatch {
