@@ -16,7 +16,7 @@ static void check_level(struct sl_findings *findings, const struct sl_facts_cpu 
     if (cpu->level != SL_CPU_C)
         return;
     sl_finding_raise(f, SL_FINDING_BAD, "without AVX2, FMA, F16C and BMI2 the kernels are plain C, "
-                                        "many times slower");
+                                        "about twenty times slower");
     if (cpu->is_virtual) {
         sl_finding_mend(f, "virt-xml VM --edit --cpu host-passthrough");
         sl_finding_advise(f, "on the host (libvirt), or qm set VMID --cpu host (Proxmox), or "
