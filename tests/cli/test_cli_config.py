@@ -122,7 +122,8 @@ def test_what_is_wrong_in_the_file(home, text, words):
 
 
 def test_what_is_right_in_the_file(home):
-    text = '\ufeff# comment\r\n; another\r\n\r\nram : 8G ; why\r\n  \n[run]\nsystem = a=b [c]\n\td e\n'
+    text = ('\ufeff# comment\r\n; another\r\n\r\nram : 8G ; why\r\n  \n'
+            '[run]\nsystem = a=b [c]\n\td e\n')
     found = {s['name']: s for s in home.settings(text)}
     assert found['ram']['value'] == '8G' and found['ram']['line'] == 4
     assert found['system']['value'] == 'a=b [c]\nd e'

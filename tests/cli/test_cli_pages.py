@@ -97,8 +97,8 @@ class Bash:
         words = self.words(line)
         script = ('source "$1"; COMP_LINE=$2 COMP_POINT=${#2}; shift 2; COMP_WORDS=("$@")\n'
                   'COMP_CWORD=$(($# - 1)); _sluice || exit; printf "%s\\n" "${COMPREPLY[@]}"')
-        done = run(need('bash'), '--norc', '-c', script, 'bash', str(PAGES / 'sluice'), line, *words,
-                   env=self.env)
+        done = run(need('bash'), '--norc', '-c', script, 'bash', str(PAGES / 'sluice'), line,
+                   *words, env=self.env)
         assert done.returncode == 0, done.stdout
         return done.stdout.split('\n')[:-1] if done.stdout.strip() else []
 

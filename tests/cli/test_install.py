@@ -57,6 +57,9 @@ PLACES = '''
     share/doc/sluice/LICENSE share/doc/sluice/NEWS.md share/doc/sluice/README.md
     share/doc/sluice/examples/example.c share/sluice/grafana/sluice.json
     share/sluice/models/README.md share/sluice/models/demo.gguf
+    share/man/man1/sluice.1 share/man/man1/sluice-*.1
+    share/bash-completion/completions/sluice share/fish/vendor_completions.d/sluice.fish
+    share/zsh/site-functions/_sluice
 '''.split()
 
 
@@ -73,6 +76,16 @@ def test_everything_is_in_its_place(installed):
     settings = find(installed, 'etc/default/sluice').read_text()
     model = next(line[6:] for line in settings.splitlines() if line.startswith('MODEL='))
     assert (installed / model.lstrip('/')).is_file()
+
+
+def test_pages_and_completions_lie_where_they_are_looked_for(installed):
+    command = find(installed, 'bin/sluice')
+    share = command.parents[1] / 'share'
+    pages = {page.name for page in (share / 'man/man1').iterdir()}
+    assert {'sluice.1', 'sluice-run.1', 'sluice-serve.1', 'sluice-config.1'} <= pages
+    for name in ('bash-completion/completions/sluice', 'zsh/site-functions/_sluice',
+                 'fish/vendor_completions.d/sluice.fish'):
+        assert 'residency' in (share / name).read_text(), name
 
 
 def test_the_example_builds_against_the_shared_library(installed, tmp_path):
