@@ -1,8 +1,8 @@
 /*
  * JSON read into a tree. Strict: UTF-8, nothing after the value, no "\u0000", at most
- * SL_JSON_DEPTH_MAX levels and SL_JSON_VALUES_MAX values. Of repeated keys the last value counts, at the place of
- * the first, as in Python. Integers of any size are kept. A tree is read-only; any
- * thread may read it.
+ * SL_JSON_DEPTH_MAX levels and SL_JSON_VALUES_MAX values. Of repeated keys the last value
+ * counts, at the place of the first, as in Python. Integers of any size are kept. A tree is
+ * read-only; any thread may read it.
  */
 #pragma once
 

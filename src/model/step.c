@@ -3,9 +3,9 @@
  *
  * Sharing: the rows of all jobs of a phase form one list of items. A worker begins with the
  * item of its own number, which it may have fetched while it waited for the phase to begin,
- * and then takes one after the other from the pool's counter. That balances by itself when cores differ in speed
- * or are taken away for a while, and cannot change results: an output element is
- * computed whole by whoever takes its row.
+ * and then takes one after the other from the pool's counter. That balances by itself when
+ * cores differ in speed or are taken away for a while, and cannot change results: an output
+ * element is computed whole by whoever takes its row.
  *
  * With workers on more than one NUMA node each job's rows are first divided among the
  * nodes, in fixed shares by their workers' number, and then taken from the node's own
