@@ -91,6 +91,9 @@ class PullWorld(World):
         assert self.blob(data).read_bytes() == data
 
 
+N_RUNS = int(os.environ.get('SL_PULL_RUNS', '10'))
+
+
 @pytest.fixture
 def world(tmp_path):
     made = PullWorld(tmp_path)
@@ -270,6 +273,47 @@ def test_bad_models_are_asked_about(world):
     world.is_right(data)
 
 
+def on_terminal(world, *args):
+    """What a terminal shows of a run, and its exit code."""
+    master, slave = pty.openpty()
+    running = subprocess.Popen(world.command('--yes', *args), stdin=slave, stderr=slave,
+                               stdout=subprocess.DEVNULL, env=world.env)
+    os.close(slave)
+    seen = b''
+    try:
+        while piece := os.read(master, 4096):
+            seen += piece
+    except OSError:
+        pass  # how the end of a terminal shows
+    os.close(master)
+    return seen.decode(), running.wait(20)
+
+
+def test_progress(world):
+    world.hub.pause_s = 0.05  # after each of 66 pieces, four at a time
+    seen, code = on_terminal(world, REPO)
+    assert code == 0
+    assert 'pulling [#' in seen and ' MB/s, ' in seen and ' s left' in seen, seen
+    world.is_right()
+    world.hub.add(REPO, {FILE: DATA[1:]})
+    world.hub.pause_s = 0
+    world.hub.fault = once({'status': 503, 'headers': {'Retry-After': '1'}})
+    seen, code = on_terminal(world, '--connections=1', REPO)
+    assert code == 0 and 'waiting ' in seen and '503' in seen, seen
+
+
+def test_an_unfinished_one_is_listed(world):
+    """As unfinished, and it is no model for other commands."""
+    demo = open(DEMO, 'rb').read()
+    world.hub.add(REPO, {FILE: demo})
+    world.hub.fault = lambda r: r.is_data and r.range[0] >= 5 << 20 and {'status': 500}
+    world.bad('--tries=1', '--connections=1', REPO)
+    listed, = world.listing()['models']
+    assert (listed['repo'], listed['state']) == (REPO, 'partial')
+    done = sluice('run', REPO, 'x', env=world.env)
+    assert done.returncode == 1 and b'cannot be used' in done.stderr
+
+
 def test_space_is_looked_at_first(world):
     world.hub.extra[REPO] = [{'rfilename': 'big-Q8_0.gguf', 'size': 1 << 49,
                               'lfs': {'sha256': 'a' * 64, 'size': 1 << 49}}]
@@ -281,7 +325,7 @@ def test_a_disk_that_takes_no_more(world):
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 18, 3 << 18))
-    text = world.bad(REPO, preexec_fn=limit)
+    text = world.bad('--connections=1', REPO, preexec_fn=limit)
     assert 'cannot write' in text and 'the same command goes on' in text
     assert world.ranges() and not world.blob().exists()
     got = world.json(REPO)
@@ -384,7 +428,7 @@ def test_retry_after(world):
 def test_gives_up_and_goes_on(world):
     world.hub.fault = lambda request: request.is_data and request.range[0] >= 1 << 18 and \
         {'status': 500}
-    text = world.bad('--tries=3', REPO)
+    text = world.bad('--tries=3', '--connections=1', REPO)
     assert 'tried 3 times' in text and 'goes on from there' in text and '500' in text
     had = world.ranges()
     assert sum(b - a for a, b in had) >= 1 << 18
@@ -481,7 +525,7 @@ def test_the_file_changes_meanwhile(world):
 
 def test_the_file_changes_between_runs(world):
     world.hub.fault = lambda r: r.is_data and r.range[0] >= 1 << 19 and {'status': 404}
-    assert '404' in world.bad('--tries=1', REPO)
+    assert '404' in world.bad('--tries=1', '--connections=1', REPO)
     assert world.ranges()
     newer = DATA[:-100]
     world.hub.add(REPO, {FILE: newer})
@@ -496,7 +540,7 @@ def test_the_file_changes_between_runs(world):
 def cut_off(world):
     """An unfinished download."""
     world.hub.fault = lambda r: r.is_data and r.range[0] >= 3 << 18 and {'status': 500}
-    world.bad('--tries=1', REPO)
+    world.bad('--tries=1', '--connections=1', REPO)
     world.hub.fault = None
     world.hub.log.clear()
     return world.ranges()
@@ -532,9 +576,10 @@ def test_after_the_power_failed(world):
     raw = bytearray(world.journal().read_bytes())
     boot = raw.index(open('/proc/sys/kernel/random/boot_id', 'rb').read().strip())
     raw[boot:boot + 4] = b'gone'
-    struct.pack_into('<I', raw, 1024, 1000)  # durable, of the first chunk
-    durable = sum(struct.unpack_from('<II', raw, 1024 + 8 * i)[0]
-                  for i in range((len(raw) - 1024) // 8))
+    counts = [list(struct.unpack_from('<II', raw, at)) for at in range(1024, len(raw), 8)]
+    begun = next(i for i, (_, written) in enumerate(counts) if written > 1000)
+    struct.pack_into('<I', raw, 1024 + 8 * begun, 1000)  # durable
+    durable = sum(d for d, _ in counts) - counts[begun][0] + 1000
     world.journal().write_bytes(raw)
     assert world.json(REPO)['resumed_bytes'] == durable
     world.is_right()
@@ -587,15 +632,14 @@ def interrupt(world, rng, is_kill):
 def test_interruptions(world):
     """However it ends: nothing under its name before it is right, all that the journal claims is
     there, nothing that is there is asked for again, and in the end the hash is right."""
-    n_runs = int(os.environ.get('SL_PULL_RUNS', '10'))
-    data = random.Random(4).randbytes((8 + n_runs // 5 << 20) + 5)
+    data = random.Random(4).randbytes((8 + N_RUNS // 5 << 20) + 5)
     seed = random.randrange(1 << 30)
     print('seed', seed)
     rng = random.Random(seed)
     world.hub.add(REPO, {FILE: data})
     world.hub.pause_s = 0.004
     had, n_cut = [], 0
-    while n_cut < n_runs:
+    while n_cut < N_RUNS:
         world.hub.log.clear()
         is_done = interrupt(world, rng, rng.random() < 0.6)
         not_asked_again(world, had)
