@@ -128,18 +128,21 @@ void sl_placefacts_look_up(struct sl_facts_place *place, const char *root, const
 
 static bool has_encoded_extents(int fd)
 {
-    struct {
-        struct fiemap map;
-        struct fiemap_extent extents[EXTENTS_MAX];
-    } ask = {.map = {.fm_length = FIEMAP_MAX_OFFSET, .fm_extent_count = EXTENTS_MAX}};
+    struct fiemap *map = calloc(1, sizeof(*map) + EXTENTS_MAX * sizeof(map->fm_extents[0]));
+    bool found = false;
 
-    if (ioctl(fd, FS_IOC_FIEMAP, &ask) < 0)
-        return false; /* no map: nothing is known against it */
-    for (uint32_t i = 0; i < ask.map.fm_mapped_extents && i < EXTENTS_MAX; i++)
-        if (ask.extents[i].fe_flags & (FIEMAP_EXTENT_ENCODED | FIEMAP_EXTENT_DATA_ENCRYPTED |
-                                       FIEMAP_EXTENT_DATA_INLINE))
-            return true;
-    return false;
+    if (!map)
+        return false;
+    map->fm_length = FIEMAP_MAX_OFFSET;
+    map->fm_extent_count = EXTENTS_MAX;
+    if (ioctl(fd, FS_IOC_FIEMAP, map) < 0)
+        map->fm_mapped_extents = 0; /* no map: nothing is known against it */
+    for (uint32_t i = 0; i < map->fm_mapped_extents && i < EXTENTS_MAX; i++)
+        found |= (map->fm_extents[i].fe_flags & (FIEMAP_EXTENT_ENCODED |
+                                                 FIEMAP_EXTENT_DATA_ENCRYPTED |
+                                                 FIEMAP_EXTENT_DATA_INLINE)) != 0;
+    free(map);
+    return found;
 }
 
 /* Let the reader try. Without direct reads it does not look for io_uring, so what it says is
