@@ -12,149 +12,303 @@ SL_INLINE __m256i and8(__m256i v, int mask)
     return _mm256_and_si256(v, _mm256_set1_epi8((char)mask));
 }
 
+/* Groups 4 half .. + 3 (32 elements each) of a block as unsigned bytes. */
+typedef void (*values_fn)(__m256i ret[4], const uint8_t *block, int half);
+
 /* Shift left by n bits, right if negative; bits cross bytes, so mask afterwards. */
 SL_INLINE __m256i shift16(__m256i v, int n)
 {
     return n >= 0 ? _mm256_slli_epi16(v, n) : _mm256_srli_epi16(v, -n);
 }
 
-/* Bytes as 16-bit scales, the same in both lanes: sub-blocks of 32. */
-SL_INLINE __m256i both_lanes(uint64_t bytes)
+/* Two neighbouring words of each lane four times. */
+SL_INLINE __m256i spread2(__m256i words, int i)
 {
-    return _mm256_broadcastsi128_si256(_mm_cvtepu8_epi16(_mm_cvtsi64_si128((long long)bytes)));
+    switch (i) {
+    case 0:
+        return _mm256_shuffle_epi32(words, 0x00);
+    case 1:
+        return _mm256_shuffle_epi32(words, 0x55);
+    case 2:
+        return _mm256_shuffle_epi32(words, 0xaa);
+    default:
+        return _mm256_shuffle_epi32(words, 0xff);
+    }
 }
 
-/* 16 bytes to the order of the scales: even ones first. */
+/* 16 bytes to the order of ONE_SUMS_EVEN_ODD. */
 SL_INLINE __m128i even_odd(__m128i bytes)
 {
     return _mm_shuffle_epi8(bytes, _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13,
                                                  15));
 }
 
-SL_INLINE __m256i nibbles256(const uint8_t *qs, int g)
+/* 64 bytes: low nibbles of the first 32, their high ones, those of the others. */
+SL_INLINE void nibbles256(__m256i ret[4], const uint8_t *qs)
 {
-    __m256i v = one_load(qs + 32 * (g / 2));
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        __m256i v = one_load_once(qs + 32 * i);
 
-    return and8(g % 2 ? _mm256_srli_epi16(v, 4) : v, 15);
+        ret[2 * i] = and8(v, 15);
+        ret[2 * i + 1] = and8(_mm256_srli_epi16(v, 4), 15);
+    }
 }
 
-SL_INLINE struct one_scales scales_q4_k(const uint8_t *block)
+/* Scales as dwords of two equal words: four of each block, then the other four of each. */
+SL_INLINE struct one_heads heads_q4_k(struct one_table *table, int row, const uint8_t *a,
+                                      const uint8_t *b, const struct one_chunk *chunk, size_t i,
+                                      size_t j)
 {
-    uint64_t scale, min;
+    const __m256i low = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1));
+    const __m256i high = _mm256_add_epi8(low, _mm256_set1_epi16(4));
+    __m256i bytes = sl_scales_q4_k_two(one_load2(a, b));
+    __m256i mins = _mm256_unpackhi_epi8(bytes, _mm256_setzero_si256());
 
-    sl_scales_q4_k(block + offsetof(struct sl_block_q4_k, scales), &scale, &min);
-    return (struct one_scales){ .scale = both_lanes(scale), .min = both_lanes(min) };
+    table->min_sum[i / 2][row] = _mm256_madd_epi16(mins, chunk->sums[i / 2]);
+    return (struct one_heads){ { _mm256_shuffle_epi8(bytes, low),
+                                 _mm256_shuffle_epi8(bytes, high) } };
 }
 
-SL_INLINE __m256i values_q4_k(const uint8_t *block, int g)
+/* One scale for 32 weights. */
+SL_INLINE __m256i dot_q4_k(const uint8_t *block, const int8_t *xq, struct one_heads heads,
+                           int which, values_fn values)
 {
-    return nibbles256(block + offsetof(struct sl_block_q4_k, qs), g);
+    __m256i sum = _mm256_setzero_si256();
+
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; h++) {
+        __m256i scale = which ? _mm256_permute4x64_epi64(heads.scale[h], 0xee)
+                              : _mm256_permute4x64_epi64(heads.scale[h], 0x44);
+        __m256i q[4];
+
+        values(q, block, h);
+#pragma GCC unroll 4
+        for (int g = 0; g < 4; g++) {
+            __m256i pairs = _mm256_maddubs_epi16(q[g], one_load(xq + 128 * h + 32 * g));
+
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, spread2(scale, g)));
+        }
+    }
+    return sum;
 }
 
-SL_INLINE __m256i values_q5_k(const uint8_t *block, int g)
+SL_INLINE void values_q4_k(__m256i ret[4], const uint8_t *block, int half)
 {
-    __m256i high = one_load(block + offsetof(struct sl_block_q5_k, qh));
-
-    return _mm256_or_si256(nibbles256(block + offsetof(struct sl_block_q5_k, qs), g),
-                           and8(shift16(high, 4 - g), 16));
+    nibbles256(ret, block + offsetof(struct sl_block_q4_k, qs) + 64 * half);
 }
 
-SL_INLINE struct one_scales scales_q6_k(const uint8_t *block)
+SL_INLINE void values_q5_k(__m256i ret[4], const uint8_t *block, int half)
+{
+    __m256i high = one_load_once(block + offsetof(struct sl_block_q5_k, qh));
+
+    nibbles256(ret, block + offsetof(struct sl_block_q5_k, qs) + 64 * half);
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; g++)
+        ret[g] = _mm256_or_si256(ret[g], and8(shift16(high, 4 - 4 * half - g), 16));
+}
+
+/* Two scales for 32 weights, one a lane; two groups meet theirs together. Values are at most
+ * 63, so that four products fit 16 bits (63 * 128 * 4 = 32256). */
+SL_INLINE __m256i dot_q6_k(const uint8_t *block, const int8_t *xq, __m256i scale,
+                           values_fn values)
+{
+    __m256i sum = _mm256_setzero_si256();
+
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; h++) {
+        __m256i q[4];
+
+        values(q, block, h);
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; i++) {
+            const int8_t *x = xq + 128 * h + 64 * i;
+            __m256i even = _mm256_maddubs_epi16(q[2 * i], one_load(x));
+            __m256i odd = _mm256_maddubs_epi16(q[2 * i + 1], one_load(x + 32));
+            __m256i both = _mm256_add_epi16(_mm256_unpacklo_epi16(even, odd),
+                                            _mm256_unpackhi_epi16(even, odd));
+
+            sum = _mm256_add_epi32(sum,
+                                   _mm256_madd_epi16(both, spread2(scale, 2 * h + i)));
+        }
+    }
+    return sum;
+}
+
+/* What values have too much: 2^shift times their scale. */
+SL_INLINE __m256i taken(__m256i scale, __m256i sums, int shift)
+{
+    return _mm256_slli_epi32(_mm256_madd_epi16(scale, sums), shift);
+}
+
+SL_INLINE void values_q6_k(__m256i ret[4], const uint8_t *block, int half)
+{
+    __m256i high = one_load_once(block + offsetof(struct sl_block_q6_k, qh) + 32 * half);
+    __m256i low[4]; /* groups 0, 2, 1, 3 */
+
+    nibbles256(low, block + 64 * half);
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; g++)
+        ret[g] = _mm256_or_si256(low[g % 2 * 2 + g / 2], and8(shift16(high, 4 - 2 * g), 0x30));
+}
+
+SL_INLINE __m256i one_q6_k(const uint8_t *block, const struct one_chunk *chunk, size_t i,
+                           struct one_heads heads, int which)
 {
     __m128i s = _mm_loadu_si128((const void *)(block + offsetof(struct sl_block_q6_k, scales)));
+    __m256i scale = _mm256_cvtepi8_epi16(even_odd(s));
 
-    return (struct one_scales){ .scale = _mm256_cvtepi8_epi16(even_odd(s)) };
+    return _mm256_sub_epi32(dot_q6_k(block, chunk->q + SL_BLOCK256 * i, scale, values_q6_k),
+                            taken(scale, chunk->sums[i], 5));
 }
 
-SL_INLINE __m256i values_q6_k(const uint8_t *block, int g)
+/* Values of odd groups are 4 times as large as they should be, and so are scales of even
+ * ones. */
+SL_INLINE __m256i even_up(__m256i scale)
 {
-    int half = g / 4, group = g % 4;
-    __m256i low = one_load(block + 64 * half + 32 * (group % 2));
-    __m256i high = one_load(block + offsetof(struct sl_block_q6_k, qh) + 32 * half);
-
-    return _mm256_or_si256(and8(group < 2 ? low : _mm256_srli_epi16(low, 4), 15),
-                           and8(shift16(high, 4 - 2 * group), 0x30));
+    return _mm256_mullo_epi16(scale, _mm256_set1_epi32(0x00010004));
 }
 
-SL_INLINE struct one_scales scales_q2_k(const uint8_t *block)
+SL_INLINE void values_q3_k(__m256i ret[4], const uint8_t *block, int half)
 {
-    __m128i s = even_odd(_mm_loadu_si128((const void *)block));
-    __m128i mask = _mm_set1_epi8(15);
+    __m256i high = one_load_once(block + offsetof(struct sl_block_q3_k, hmask));
+    __m256i v = one_load_once(block + offsetof(struct sl_block_q3_k, qs) + 32 * half);
 
-    return (struct one_scales){
-        .scale = _mm256_cvtepu8_epi16(_mm_and_si128(s, mask)),
-        .min = _mm256_cvtepu8_epi16(_mm_and_si128(_mm_srli_epi16(s, 4), mask)),
-    };
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; g++) {
+        int bit = g % 2 ? 4 : 2;
+
+        ret[g] = _mm256_or_si256(
+            and8(g < 2 ? v : _mm256_srli_epi16(v, 4), g % 2 ? 12 : 3),
+            and8(shift16(high, bit - 4 * half - g), 1 << bit));
+    }
 }
 
-/* Two bits of each byte; those of odd groups 4 times as large: half of the shifts. */
-SL_INLINE __m256i two_bits(const uint8_t *qs, int g)
-{
-    __m256i v = one_load(qs + 32 * (g / 4));
-
-    return and8(g % 4 < 2 ? v : _mm256_srli_epi16(v, 4), g % 2 ? 12 : 3);
-}
-
-SL_INLINE __m256i values_q2_k(const uint8_t *block, int g)
-{
-    return two_bits(block + offsetof(struct sl_block_q2_k, qs), g);
-}
-
-SL_INLINE struct one_scales scales_q3_k(const uint8_t *block)
+SL_INLINE __m256i one_q3_k(const uint8_t *block, const struct one_chunk *chunk, size_t i,
+                           struct one_heads heads, int which)
 {
     __m128i s = sl_scales_q3_k_signed(block + offsetof(struct sl_block_q3_k, scales));
+    __m256i scale = _mm256_cvtepi8_epi16(even_odd(s));
 
-    return (struct one_scales){ .scale = _mm256_cvtepi8_epi16(even_odd(s)) };
+    return _mm256_sub_epi32(
+        dot_q6_k(block, chunk->q + SL_BLOCK256 * i, even_up(scale), values_q3_k),
+        taken(scale, chunk->sums[i], 4));
 }
 
-SL_INLINE __m256i values_q3_k(const uint8_t *block, int g)
+SL_INLINE __m256i min_sum_q2_k(const uint8_t *block, __m256i sums)
 {
-    __m256i high = one_load(block + offsetof(struct sl_block_q3_k, hmask));
-    int bit = g % 2 ? 4 : 2;
+    __m128i mins = _mm_srli_epi16(_mm_loadu_si128((const void *)block), 4);
 
-    return _mm256_or_si256(two_bits(block + offsetof(struct sl_block_q3_k, qs), g),
-                           and8(shift16(high, bit - g), 1 << bit));
+    return _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm_and_si128(mins, _mm_set1_epi8(15))), sums);
 }
 
-/* As dwords: those of even sub-blocks, which have the low lane, of odd ones. */
-SL_INLINE struct one_scales scales_iq4_xs(const uint8_t *block)
+SL_INLINE struct one_heads heads_q2_k(struct one_table *table, int row, const uint8_t *a,
+                                      const uint8_t *b, const struct one_chunk *chunk, size_t i,
+                                      size_t j)
+{
+    table->min_sum[i][row] = min_sum_q2_k(a, chunk->sums[i]);
+    table->min_sum[j][row] = min_sum_q2_k(b, chunk->sums[j]);
+    return (struct one_heads){ 0 };
+}
+
+/*
+ * Words of groups 2 i and 2 i + 1 in turn, times x: two masks and an x in the order of
+ * ONE_WORDS take both from the bytes where they lie. They are added up until a word is left
+ * of each sub-block (12 * 128 * 16 = 24576).
+ */
+SL_INLINE __m256i one_q2_k(const uint8_t *block, const struct one_chunk *chunk, size_t i,
+                           struct one_heads heads, int which)
+{
+    const __m256i mask = _mm256_set1_epi32(0x0c0c0303), other = _mm256_set1_epi32(0x03030c0c);
+    const __m256i swap = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+    __m128i s = _mm_and_si128(even_odd(_mm_loadu_si128((const void *)block)), _mm_set1_epi8(15));
+    __m256i four[2];
+
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; h++) {
+        __m256i v = one_load_once(block + offsetof(struct sl_block_q2_k, qs) + 32 * h), two[2];
+
+#pragma GCC unroll 2
+        for (int k = 0; k < 2; k++) {
+            const __m256i *x = &chunk->x[i][4 * h + 2 * k];
+            __m256i q = k ? _mm256_srli_epi16(v, 4) : v;
+
+            two[k] = _mm256_add_epi16(
+                _mm256_maddubs_epi16(_mm256_and_si256(q, mask), x[0]),
+                _mm256_shuffle_epi8(_mm256_maddubs_epi16(_mm256_and_si256(q, other), x[1]), swap));
+        }
+        four[h] = _mm256_add_epi16(_mm256_unpacklo_epi32(two[0], two[1]),
+                                   _mm256_unpackhi_epi32(two[0], two[1]));
+    }
+    return _mm256_madd_epi16(_mm256_add_epi16(_mm256_unpacklo_epi64(four[0], four[1]),
+                                              _mm256_unpackhi_epi64(four[0], four[1])),
+                             even_up(_mm256_cvtepu8_epi16(s)));
+}
+
+/* Two groups of 16 bytes lie side by side: first their low nibbles, then the high ones.
+ * Values take the sign of x and meet |x|; they are never -128. Low and high nibbles have the
+ * same scales. */
+SL_INLINE __m256i one_iq4_xs(const uint8_t *block, const struct one_chunk *chunk, size_t i,
+                             struct one_heads heads, int which)
 {
     const __m256i order = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+    const __m256i twice = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 1, 0, 1, 4, 5, 4, 5, 8, 9, 8, 9, 12, 13, 12, 13));
+    __m256i scale = _mm256_shuffle_epi8(sl_scales_iq4_xs_signed(block, order), twice);
+    const __m256i levels = one_iq4_levels();
+    __m256i sum = _mm256_setzero_si256();
 
-    return (struct one_scales){ .scale = sl_scales_iq4_xs_signed(block, order) };
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; h++) {
+        __m256i v[4];
+
+        nibbles256(v, block + offsetof(struct sl_block_iq4_xs, qs) + 64 * h);
+#pragma GCC unroll 4
+        for (int g = 0; g < 4; g++) {
+            const __m256i *x = &chunk->x[i][8 * h + 2 * g];
+            __m256i q = _mm256_sign_epi8(_mm256_shuffle_epi8(levels, v[g]), x[0]);
+            __m256i spread = spread2(scale, 2 * h + g / 2);
+
+            sum = _mm256_add_epi32(sum,
+                                   _mm256_madd_epi16(_mm256_maddubs_epi16(x[1], q), spread));
+        }
+    }
+    return sum;
 }
 
-/* Two groups of 16 bytes lie side by side: first their low nibbles, then the high ones. */
-SL_INLINE __m256i values_iq4_xs(const uint8_t *block, int g)
+SL_INLINE __m256i one_q4_k(const uint8_t *block, const struct one_chunk *chunk, size_t i,
+                           struct one_heads heads, int which)
 {
-    static const int8_t levels[16] __attribute__((aligned(16))) = SL_IQ4_VALUES;
-    __m256i table = _mm256_broadcastsi128_si256(_mm_load_si128((const void *)levels));
+    return dot_q4_k(block, chunk->q + SL_BLOCK256 * i, heads, which, values_q4_k);
+}
 
-    return _mm256_shuffle_epi8(table,
-                               nibbles256(block + offsetof(struct sl_block_iq4_xs, qs), g));
+SL_INLINE __m256i one_q5_k(const uint8_t *block, const struct one_chunk *chunk, size_t i,
+                           struct one_heads heads, int which)
+{
+    return dot_q4_k(block, chunk->q + SL_BLOCK256 * i, heads, which, values_q5_k);
 }
 
 void sl_matmul_one_q2_k_avx2(float *out, size_t out_stride, const void *w, size_t row_bytes,
                              size_t n_rows, const struct sl_act *x)
 {
     one256(out, w, row_bytes, n_rows, x,
-           (struct one_type){ .values = values_q2_k,
-                              .scales = scales_q2_k,
-                              .odd_up = 2,
-                              .kind = ONE_MINS,
+           (struct one_type){ .dot = one_q2_k,
+                              .heads = heads_q2_k,
+                              .sums = ONE_SUMS_PLAIN,
+                              .order = ONE_WORDS,
+                              .shift = 2,
                               .block_bytes = sizeof(struct sl_block_q2_k),
-                              .d_off = offsetof(struct sl_block_q2_k, d),
-                              .dmin_off = offsetof(struct sl_block_q2_k, dmin) });
+                              .d_off = offsetof(struct sl_block_q2_k, d) });
 }
 
 void sl_matmul_one_q3_k_avx2(float *out, size_t out_stride, const void *w, size_t row_bytes,
                              size_t n_rows, const struct sl_act *x)
 {
     one256(out, w, row_bytes, n_rows, x,
-           (struct one_type){ .values = values_q3_k,
-                              .scales = scales_q3_k,
-                              .odd_up = 2,
-                              .kind = ONE_OFFSET,
+           (struct one_type){ .dot = one_q3_k,
+                              .sums = ONE_SUMS_EVEN_ODD,
                               .shift = 2,
                               .block_bytes = sizeof(struct sl_block_q3_k),
                               .d_off = offsetof(struct sl_block_q3_k, d) });
@@ -164,46 +318,40 @@ void sl_matmul_one_q4_k_avx2(float *out, size_t out_stride, const void *w, size_
                              size_t n_rows, const struct sl_act *x)
 {
     one256(out, w, row_bytes, n_rows, x,
-           (struct one_type){ .values = values_q4_k,
-                              .scales = scales_q4_k,
-                              .kind = ONE_MINS,
+           (struct one_type){ .dot = one_q4_k,
+                              .heads = heads_q4_k,
+                              .sums = ONE_SUMS_OF_32,
                               .block_bytes = sizeof(struct sl_block_q4_k),
-                              .d_off = offsetof(struct sl_block_q4_k, d),
-                              .dmin_off = offsetof(struct sl_block_q4_k, dmin) });
+                              .d_off = offsetof(struct sl_block_q4_k, d) });
 }
 
 void sl_matmul_one_q5_k_avx2(float *out, size_t out_stride, const void *w, size_t row_bytes,
                              size_t n_rows, const struct sl_act *x)
 {
     one256(out, w, row_bytes, n_rows, x,
-           (struct one_type){ .values = values_q5_k,
-                              .scales = scales_q4_k,
-                              .kind = ONE_MINS,
+           (struct one_type){ .dot = one_q5_k,
+                              .heads = heads_q4_k,
+                              .sums = ONE_SUMS_OF_32,
                               .block_bytes = sizeof(struct sl_block_q5_k),
-                              .d_off = offsetof(struct sl_block_q5_k, d),
-                              .dmin_off = offsetof(struct sl_block_q5_k, dmin) });
+                              .d_off = offsetof(struct sl_block_q5_k, d) });
 }
 
 void sl_matmul_one_q6_k_avx2(float *out, size_t out_stride, const void *w, size_t row_bytes,
                              size_t n_rows, const struct sl_act *x)
 {
     one256(out, w, row_bytes, n_rows, x,
-           (struct one_type){ .values = values_q6_k,
-                              .scales = scales_q6_k,
-                              .kind = ONE_OFFSET,
-                              .shift = 5,
+           (struct one_type){ .dot = one_q6_k,
+                              .sums = ONE_SUMS_EVEN_ODD,
                               .block_bytes = sizeof(struct sl_block_q6_k),
                               .d_off = offsetof(struct sl_block_q6_k, d) });
 }
 
 void sl_matmul_one_iq4_xs_avx2(float *out, size_t out_stride, const void *w, size_t row_bytes,
-                               size_t n_rows, const struct sl_act *x)
+                              size_t n_rows, const struct sl_act *x)
 {
     one256(out, w, row_bytes, n_rows, x,
-           (struct one_type){ .values = values_iq4_xs,
-                              .scales = scales_iq4_xs,
-                              .kind = ONE_SIGNED,
-                              .is_split = true,
+           (struct one_type){ .dot = one_iq4_xs,
+                              .order = ONE_LANES,
                               .block_bytes = sizeof(struct sl_block_iq4_xs),
                               .d_off = offsetof(struct sl_block_iq4_xs, d) });
 }

@@ -3,27 +3,16 @@
  * one256_avx2.c only.
  *
  * Within a block, 32 weights are unpacked to bytes, met with x by maddubs (pairs in
- * 16 bits) and with their scales by madd (32 bits). What blocks come to waits in a
- * table until four rows are there (one_avx2.h). The sums of x are brought into the order
- * of the scales once per call.
- *
- * Parameters of one256, all constants, so that each use is a function of its own:
- *   values   group g (32 elements) of a block as bytes: unsigned, at most 63, so
- *            that maddubs does not saturate, or signed for ONE_SIGNED
- *   scales   16-bit scales (and mins) of a block: those of even sub-blocks of 16 in
- *            the low lane, of odd ones in the high lane
- *   kind     ONE_MINS: dmin_off is the offset of dmin; ONE_OFFSET: every value is
- *            2^shift too large, which the sums of x take off again; ONE_SIGNED (with
- *            is_split): values take the sign of x and meet |x|; they are never -128
- *   odd_up   values of odd groups are 2^odd_up times as large as they should be
- *   is_split groups 2 i and 2 i + 1 of values hold the first 16 elements of two
- *            groups of x and their last 16; scales: dwords, of even groups in the low
- *            lane, of odd groups in the high one
+ * 16 bits) and with their scales by madd (32 bits): `dot` of the type. What blocks come to
+ * waits in a table until eight rows are there; d, copied by ordinary moves, waits with it.
+ * The sums of x are brought into the order of the scales once per call, and so is x itself
+ * where the values need another order.
  */
 #pragma once
 
-/* Blocks of a row between two float steps: 8192 columns. The table takes 8 KiB. */
+/* Blocks of a row between two float steps: 8192 columns. */
 #define ONE_BLOCKS 32
+#define ONE_ROWS 8
 
 #include <stdbool.h>
 #include <string.h>
@@ -31,35 +20,62 @@
 #include "kernels/x86/one_avx2.h"
 #include "tensor/block.h"
 
-struct one_scales {
-    __m256i scale, min; /* min: ONE_MINS only */
+/* Activations of up to ONE_BLOCKS blocks. */
+struct one_chunk {
+    const int8_t *q;
+    __m256i x[ONE_BLOCKS][16]; /* q in the order of the values; ONE_PLAIN: unused */
+    __m256i sums[ONE_BLOCKS];  /* see enum one_sums */
+    float d[ONE_BLOCKS];
 };
 
-typedef __m256i (*one_values_fn)(const uint8_t *block, int g);
-typedef struct one_scales (*one_scales_fn)(const uint8_t *block);
+/*
+ * What the blocks of eight rows come to before the horizontal sums. min_sum: of a type that
+ * has ONE_SUMS_OF_32 one for two blocks, a lane each.
+ */
+struct one_table {
+    __m256i sum[ONE_BLOCKS][ONE_ROWS], min_sum[ONE_BLOCKS][ONE_ROWS];
+    uint32_t d[ONE_BLOCKS][ONE_ROWS]; /* half floats; dmin in the upper half */
+};
 
-enum one_kind { ONE_MINS, ONE_OFFSET, ONE_SIGNED };
+/* Sums of x: of 32 elements, words, two blocks a vector; of 16 in order; those of even
+ * sub-blocks of 16 in the low lane, of odd ones in the high lane. */
+enum one_sums { ONE_SUMS_NONE, ONE_SUMS_OF_32, ONE_SUMS_PLAIN, ONE_SUMS_EVEN_ODD };
+
+/* x: as it lies; lanes of two groups of 32 exchanged, with |x| (IQ4_XS); words of two groups
+ * exchanged (Q2_K). */
+enum one_order { ONE_PLAIN, ONE_LANES, ONE_WORDS };
+
+/* What is made of the heads of blocks i and i + 1 together: scales, as `dot` wants them. */
+struct one_heads {
+    __m256i scale[2];
+};
+
+/* Read the heads of two blocks, a and b; min_sum of blocks i and j. */
+typedef struct one_heads (*one_heads_fn)(struct one_table *table, int row, const uint8_t *a,
+                                         const uint8_t *b, const struct one_chunk *chunk,
+                                         size_t i, size_t j);
+/* Lanes of block i, the first or second of two; their sum is the isum, times 2^shift. */
+typedef __m256i (*one_dot_fn)(const uint8_t *block, const struct one_chunk *chunk, size_t i,
+                              struct one_heads heads, int which);
 
 struct one_type {
-    one_values_fn values;
-    one_scales_fn scales;
-    enum one_kind kind;
-    int shift, odd_up;
-    bool is_split;
-    size_t block_bytes, d_off, dmin_off;
+    one_dot_fn dot;
+    one_heads_fn heads; /* of types with mins; else NULL */
+    enum one_sums sums;
+    enum one_order order;
+    int shift;
+    size_t block_bytes, d_off; /* d_off: if there are mins, of d and dmin */
 };
 
-/* The byte pair 2 g of each lane eight times: the scales of group g. */
-static const uint8_t one_spread[8][32] __attribute__((aligned(32))) = {
-#define SPREAD(a) a, a + 1, a, a + 1, a, a + 1, a, a + 1, a, a + 1, a, a + 1, a, a + 1, a, a + 1
-    { SPREAD(0), SPREAD(0) },   { SPREAD(2), SPREAD(2) },   { SPREAD(4), SPREAD(4) },
-    { SPREAD(6), SPREAD(6) },   { SPREAD(8), SPREAD(8) },   { SPREAD(10), SPREAD(10) },
-    { SPREAD(12), SPREAD(12) }, { SPREAD(14), SPREAD(14) },
-#undef SPREAD
-};
+/* Sums of 32 of two blocks. */
+SL_INLINE __m256i one_sums_of_32(const int16_t *sums, bool is_pair)
+{
+    __m256i second = is_pair ? one_load(sums + 16) : _mm256_setzero_si256();
 
-/* The 16 sums of a block of x in the order of the scales. */
-SL_INLINE __m256i one_sums(const int16_t *sums)
+    return _mm256_permute4x64_epi64(_mm256_hadd_epi16(one_load(sums), second), 0xd8);
+}
+
+SL_INLINE __m256i one_sums_even_odd(const int16_t *sums)
 {
     const __m256i order = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15,
                                            0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
@@ -67,92 +83,105 @@ SL_INLINE __m256i one_sums(const int16_t *sums)
     return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(one_load(sums), order), 0xd8);
 }
 
-/* Activations of up to ONE_BLOCKS blocks. */
-struct one_chunk {
-    const int8_t *q;
-    __m256i split[ONE_BLOCKS * 8][2]; /* is_split, in place of q: x and |x| of each group */
-    __m256i sums[ONE_BLOCKS];         /* as one_sums; unless ONE_SIGNED */
-};
+/* Groups 2 i and 2 i + 1 of a block of x. */
+SL_INLINE void one_order2(__m256i x[16], const int8_t *q, int i, enum one_order order)
+{
+    __m256i even = one_load(q + 64 * i), odd = one_load(q + 64 * i + 32);
+
+    if (order == ONE_WORDS) {
+        x[2 * i] = _mm256_blend_epi16(even, odd, 0xaa);
+        x[2 * i + 1] = _mm256_blend_epi16(odd, even, 0xaa);
+    } else {
+        x[4 * i] = _mm256_permute2x128_si256(even, odd, 0x20);
+        x[4 * i + 1] = _mm256_abs_epi8(x[4 * i]);
+        x[4 * i + 2] = _mm256_permute2x128_si256(even, odd, 0x31);
+        x[4 * i + 3] = _mm256_abs_epi8(x[4 * i + 2]);
+    }
+}
 
 SL_INLINE void one_prepare(struct one_chunk *chunk, const struct sl_act *x, size_t b, size_t n,
                            struct one_type type)
 {
     chunk->q = x->q + SL_BLOCK256 * b;
-    for (size_t i = 0; i < n && type.kind != ONE_SIGNED; i++)
-        chunk->sums[i] = one_sums(x->sums + 16 * (b + i));
-    for (size_t i = 0; i < 8 * n && type.is_split; i += 2) {
-        __m256i even = one_load(chunk->q + 32 * i), odd = one_load(chunk->q + 32 * i + 32);
+    for (size_t i = 0; i < n; i++) {
+        const int16_t *sums = x->sums + 16 * (b + i);
 
-        chunk->split[i][0] = _mm256_permute2x128_si256(even, odd, 0x20);
-        chunk->split[i][1] = _mm256_abs_epi8(chunk->split[i][0]);
-        chunk->split[i + 1][0] = _mm256_permute2x128_si256(even, odd, 0x31);
-        chunk->split[i + 1][1] = _mm256_abs_epi8(chunk->split[i + 1][0]);
+        chunk->d[i] = x->d[b + i];
+        if (type.sums == ONE_SUMS_OF_32 && i % 2 == 0)
+            chunk->sums[i / 2] = one_sums_of_32(sums, i + 1 < n);
+        if (type.sums == ONE_SUMS_PLAIN)
+            chunk->sums[i] = one_load(sums);
+        if (type.sums == ONE_SUMS_EVEN_ODD)
+            chunk->sums[i] = one_sums_even_odd(sums);
+        for (int k = 0; k < 4 && type.order != ONE_PLAIN; k++)
+            one_order2(chunk->x[i], chunk->q + SL_BLOCK256 * i, k, type.order);
     }
 }
 
-/* Block i of the activations. */
-SL_INLINE __m256i one_dot(const uint8_t *block, const struct one_chunk *chunk, size_t i,
-                          __m256i scale, struct one_type type)
-{
-    const __m256i (*split)[2] = &chunk->split[8 * i];
-    const int8_t *xq = chunk->q + SL_BLOCK256 * i;
-    __m256i sum[2] = { _mm256_setzero_si256(), _mm256_setzero_si256() };
-
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) {
-        __m256i q = type.values(block, g), pairs;
-        int at = type.is_split ? g & ~1 : g, is_up = type.odd_up ? g % 2 : 0;
-        __m256i spread = _mm256_shuffle_epi8(scale, one_load(one_spread[at]));
-
-        if (type.kind == ONE_SIGNED)
-            pairs = _mm256_maddubs_epi16(split[g][1], _mm256_sign_epi8(q, split[g][0]));
-        else
-            pairs = _mm256_maddubs_epi16(q, one_load(xq + 32 * g));
-        sum[is_up] = _mm256_add_epi32(sum[is_up], _mm256_madd_epi16(pairs, spread));
-    }
-    if (!type.odd_up)
-        return sum[0];
-    return _mm256_add_epi32(sum[0], _mm256_srai_epi32(sum[1], type.odd_up));
-}
-
-/* What the blocks of four rows come to before the horizontal sums. */
-struct one_table {
-    __m256i sum[ONE_BLOCKS][4], min_sum[ONE_BLOCKS][4];
-};
-
-/* n blocks of one row. */
+/* n blocks of one row, two by two; the last of an odd number is its own neighbour. */
 SL_INLINE void one_row(struct one_table *table, int row, const uint8_t *block, size_t ahead,
                        const struct one_chunk *chunk, size_t n, struct one_type type)
 {
-    for (size_t i = 0; i < n; i++, block += type.block_bytes) {
-        struct one_scales s = type.scales(block);
-        __m256i sum;
+    for (size_t i = 0; i < n; i += 2, block += 2 * type.block_bytes) {
+        const size_t at[2] = { i, i + 1 < n ? i + 1 : i };
+        const uint8_t *p[2] = { block, i + 1 < n ? block + type.block_bytes : block };
+        struct one_heads heads = { 0 };
 
-        one_prefetch(block, ahead, type.block_bytes);
-        sum = one_dot(block, chunk, i, s.scale, type);
-        if (type.kind == ONE_OFFSET)
-            sum = _mm256_sub_epi32(
-                sum, _mm256_slli_epi32(_mm256_madd_epi16(s.scale, chunk->sums[i]), type.shift));
-        table->sum[i][row] = sum;
-        if (type.kind == ONE_MINS)
-            table->min_sum[i][row] = _mm256_madd_epi16(s.min, chunk->sums[i]);
+        one_prefetch(block, ahead, 2 * type.block_bytes);
+        if (type.heads)
+            heads = type.heads(table, row, p[0], p[1], chunk, at[0], at[1]);
+#pragma GCC unroll 2
+        for (int k = 0; k < 2; k++) {
+            table->d[at[k]][row] = type.heads ? sl_load_u32(p[k] + type.d_off)
+                                              : sl_load_u16(p[k] + type.d_off);
+            table->sum[at[k]][row] = type.dot(p[k], chunk, at[k], heads, k);
+        }
     }
 }
 
-/* Bring four results on by n blocks; d_x: their scales of x. */
-SL_INLINE __m128 one_finish(__m128 acc, const struct one_table *table, const uint8_t *row[4],
-                            const float *d_x, size_t n, struct one_type type)
+/* Lanes added: what is left, two sums a row of four rows in each lane. */
+SL_INLINE __m256i one_add4(const __m256i v[4])
 {
-    for (size_t i = 0; i < n; i++) {
-        __m128 d = _mm_set1_ps(d_x[i]);
+    return _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+}
 
-        acc = _mm_fmadd_ps(_mm_cvtepi32_ps(one_total4(table->sum[i])),
-                           _mm_mul_ps(one_halves4(row, type.d_off), d), acc);
-        if (type.kind == ONE_MINS)
-            acc = _mm_fnmadd_ps(_mm_cvtepi32_ps(one_total4(table->min_sum[i])),
-                                _mm_mul_ps(one_halves4(row, type.dmin_off), d), acc);
-        for (int r = 0; r < 4; r++)
-            row[r] += type.block_bytes;
+/* The totals of eight vectors in order; lane: those of their low or high lanes only. */
+SL_INLINE void one_lanes8(__m256i ret[2], const __m256i v[8])
+{
+    __m256i a = one_add4(v), b = one_add4(v + 4);
+
+    ret[0] = _mm256_permute2x128_si256(a, b, 0x20);
+    ret[1] = _mm256_permute2x128_si256(a, b, 0x31);
+}
+
+SL_INLINE __m256i one_total8(const __m256i v[8])
+{
+    __m256i lanes[2];
+
+    one_lanes8(lanes, v);
+    return _mm256_add_epi32(lanes[0], lanes[1]);
+}
+
+/* Bring eight results on by n blocks. */
+SL_INLINE __m256 one_finish(__m256 acc, const struct one_table *table,
+                            const struct one_chunk *chunk, size_t n, struct one_type type)
+{
+    __m256i mins[2];
+
+    for (size_t i = 0; i < n; i++) {
+        __m256 d_x = _mm256_set1_ps(chunk->d[i]), d, dmin;
+        __m256i sum = one_total8(table->sum[i]);
+
+        one_halves8(&d, &dmin, table->d[i]);
+        sum = _mm256_srai_epi32(sum, type.shift);
+        acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(d, d_x), acc);
+        if (!type.heads)
+            continue;
+        if (type.sums != ONE_SUMS_OF_32)
+            mins[i % 2] = one_total8(table->min_sum[i]);
+        else if (i % 2 == 0)
+            one_lanes8(mins, table->min_sum[i / 2]);
+        acc = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(mins[i % 2]), _mm256_mul_ps(dmin, d_x), acc);
     }
     return acc;
 }
@@ -160,27 +189,28 @@ SL_INLINE __m128 one_finish(__m128 acc, const struct one_table *table, const uin
 SL_INLINE void one256(float *out, const void *w, size_t row_bytes, size_t n_rows,
                       const struct sl_act *x, struct one_type type)
 {
-    size_t n_blocks = x->n_cols / SL_BLOCK256;
+    const size_t n_blocks = x->n_cols / SL_BLOCK256;
     struct one_table table;
     struct one_chunk chunk;
 
     for (size_t b = 0; b < n_blocks; b += ONE_BLOCKS) {
-        const uint8_t *first = (const uint8_t *)w + b * type.block_bytes;
         size_t n = n_blocks - b < ONE_BLOCKS ? n_blocks - b : ONE_BLOCKS;
         size_t ahead = one_ahead(row_bytes, n * type.block_bytes);
 
         one_prepare(&chunk, x, b, n, type);
-        for (size_t r = 0; r < n_rows; r += 4) {
-            float acc[4] = { 0 };
-            const uint8_t *row[4];
+        for (size_t r = 0; r < n_rows; r += ONE_ROWS) {
+            const uint8_t *p = (const uint8_t *)w + r * row_bytes + b * type.block_bytes;
+            size_t n_here = n_rows - r < ONE_ROWS ? n_rows - r : ONE_ROWS;
+            float acc[ONE_ROWS] = { 0 };
 
-            one_rows(row, first, row_bytes, n_rows, r);
+            if (n_here < ONE_ROWS)
+                memset(&table, 0, sizeof(table));
             if (b > 0)
-                memcpy(acc, out + r, (n_rows - r < 4 ? n_rows - r : 4) * sizeof(*acc));
-            for (int i = 0; i < 4; i++)
-                one_row(&table, i, row[i], ahead, &chunk, n, type);
-            one_store(out + r, one_finish(_mm_loadu_ps(acc), &table, row, x->d + b, n, type),
-                      n_rows - r);
+                memcpy(acc, out + r, n_here * sizeof(*acc));
+            for (size_t i = 0; i < n_here; i++, p += row_bytes)
+                one_row(&table, (int)i, p, ahead, &chunk, n, type);
+            _mm256_storeu_ps(acc, one_finish(_mm256_loadu_ps(acc), &table, &chunk, n, type));
+            memcpy(out + r, acc, n_here * sizeof(*acc));
         }
     }
 }

@@ -21,16 +21,16 @@ SL_INLINE void values2(__m256i ret[2], const uint8_t *a, const uint8_t *b,
     a += type.qs_off;
     b += type.qs_off;
     if (type.kind == SIGNED_8) {
-        ret[0] = load2(a, b);
-        ret[1] = load2(a + 16, b + 16);
+        ret[0] = one_load2(a, b);
+        ret[1] = one_load2(a + 16, b + 16);
         return;
     }
     nibbles2(ret, a, b);
     if (type.kind == UNSIGNED_5)
-        spread_fifth_bits(bits, load2(a - 4, b - 4), 0);
+        spread_fifth_bits(bits, one_load2(a - 4, b - 4), 0);
     for (int i = 0; i < 2; i++) {
         if (type.kind == LEVELS)
-            ret[i] = _mm256_shuffle_epi8(iq4_levels(), ret[i]);
+            ret[i] = _mm256_shuffle_epi8(one_iq4_levels(), ret[i]);
         if (type.kind == UNSIGNED_5)
             ret[i] = _mm256_or_si256(
                 ret[i],
@@ -119,18 +119,10 @@ SL_INLINE void blocks4(__m256i ret[4], const __m128i isum[TILE_ROWS], size_t row
 SL_INLINE void scales8(__m256 *ret_d, __m256 *ret_m, const struct found32 *found, size_t b,
                        size_t row, bool has_min)
 {
-    __m256i v;
-
-    if (!has_min) {
+    if (has_min)
+        one_halves8(ret_d, ret_m, found->d_m[b] + row);
+    else
         *ret_d = _mm256_cvtph_ps(_mm_loadu_si128((const void *)(found->d[b] + row)));
-        return;
-    }
-    v = one_load(found->d_m[b] + row);
-    v = _mm256_packus_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0xffff)),
-                            _mm256_srli_epi32(v, 16));
-    v = _mm256_permute4x64_epi64(v, 0xd8);
-    *ret_d = _mm256_cvtph_ps(_mm256_castsi256_si128(v));
-    *ret_m = _mm256_cvtph_ps(_mm256_extracti128_si256(v, 1));
 }
 
 /* Bring the results of rows row .. row + 7 on by group g, of which n blocks exist. */

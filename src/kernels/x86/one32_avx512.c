@@ -63,13 +63,13 @@ SL_INLINE void keep_scales(struct found32 *found, size_t row, size_t g, __m256i 
 SL_INLINE void values2(__m256i ret[2], __m256i *ret_head, const uint8_t *a, const uint8_t *b,
                        struct one32_type type)
 {
-    const __m256i levels = _mm256_xor_si256(iq4_levels(), _mm256_set1_epi8(-128));
+    const __m256i levels = _mm256_xor_si256(one_iq4_levels(), _mm256_set1_epi8(-128));
     const __m256i m16 = _mm256_set1_epi8(16);
     __m256i bits[2];
 
     nibbles2(ret, a + type.qs_off, b + type.qs_off);
     if (type.kind == UNSIGNED_5) {
-        *ret_head = load2(a, b);
+        *ret_head = one_load2(a, b);
         spread_fifth_bits(bits, *ret_head, type.qs_off - 4);
     }
     for (int i = 0; i < 2; i++) {

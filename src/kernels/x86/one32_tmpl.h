@@ -69,17 +69,10 @@ SL_INLINE size_t found_slot(size_t r)
     return r % 4 * 4 + r / 4;
 }
 
-/* 16 bytes of a and of b. */
-SL_INLINE __m256i load2(const uint8_t *a, const uint8_t *b)
-{
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)a)),
-                                   _mm_loadu_si128((const void *)b), 1);
-}
-
 SL_INLINE void nibbles2(__m256i ret[2], const uint8_t *a, const uint8_t *b)
 {
     const __m256i mask = _mm256_set1_epi8(15);
-    __m256i v = load2(a, b);
+    __m256i v = one_load2(a, b);
 
     ret[0] = _mm256_and_si256(v, mask);
     ret[1] = _mm256_and_si256(_mm256_srli_epi16(v, 4), mask);
@@ -99,14 +92,6 @@ SL_INLINE void spread_fifth_bits(__m256i ret[2], __m256i v, size_t off)
 SL_INLINE __m256i fifth_bit(void)
 {
     return _mm256_set1_epi64x((long long)0x8040201008040201u);
-}
-
-/* The levels of the IQ4 types, in both lanes. */
-SL_INLINE __m256i iq4_levels(void)
-{
-    static const int8_t levels[16] __attribute__((aligned(16))) = SL_IQ4_VALUES;
-
-    return _mm256_broadcastsi128_si256(_mm_load_si128((const void *)levels));
 }
 
 /* Sums of neighbours. */

@@ -1,9 +1,8 @@
 /*
  * What the AVX2 products with one token share. Memory is read as one stream, row
- * after row: four rows side by side reached half the speed (doc/kernels.md). The
- * blocks' integer sums go to a small table, and after four rows horizontal sums,
- * conversions and fused steps are done for all four at once. Rows past the last
- * repeat it and are not stored.
+ * after row: four rows side by side reached half the speed (doc/kernels.md). What the
+ * blocks come to goes to a small table, and after eight or sixteen rows conversions and
+ * fused steps are done for all of them at once.
  */
 #pragma once
 
@@ -11,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "kernels/kernels.h"
+#include "tensor/block.h"
 
 #define SL_INLINE static inline __attribute__((always_inline))
 
@@ -22,31 +22,40 @@ SL_INLINE __m256i one_load(const void *ptr)
     return _mm256_loadu_si256(ptr);
 }
 
-/* Four vectors of 8 sums to their four totals. */
-SL_INLINE __m128i one_total4(const __m256i v[4])
+/* For what is used more than once: gcc 12 would rather load it anew each time. */
+SL_INLINE __m256i one_load_once(const void *ptr)
 {
-    __m256i t = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+    __m256i v = one_load(ptr);
 
-    return _mm_add_epi32(_mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1));
+    __asm__("" : "+x"(v));
+    return v;
 }
 
-/* The half floats at an offset of four blocks. */
-SL_INLINE __m128 one_halves4(const uint8_t *const block[4], size_t off)
+/* 16 bytes of a and of b. */
+SL_INLINE __m256i one_load2(const uint8_t *a, const uint8_t *b)
 {
-    __m128i h = _mm_cvtsi32_si128(sl_load_u16(block[0] + off));
-
-    h = _mm_insert_epi16(h, sl_load_u16(block[1] + off), 1);
-    h = _mm_insert_epi16(h, sl_load_u16(block[2] + off), 2);
-    h = _mm_insert_epi16(h, sl_load_u16(block[3] + off), 3);
-    return _mm_cvtph_ps(h);
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)a)),
+                                   _mm_loadu_si128((const void *)b), 1);
 }
 
-/* Starts of rows r .. r + 3. */
-SL_INLINE void one_rows(const uint8_t *ret_row[4], const void *w, size_t row_bytes,
-                        size_t n_rows, size_t r)
+/* The levels of the IQ4 types, in both lanes. */
+SL_INLINE __m256i one_iq4_levels(void)
 {
-    for (size_t i = 0; i < 4; i++)
-        ret_row[i] = (const uint8_t *)w + (r + i < n_rows ? r + i : n_rows - 1) * row_bytes;
+    static const int8_t levels[16] __attribute__((aligned(16))) = SL_IQ4_VALUES;
+
+    return _mm256_broadcastsi128_si256(_mm_load_si128((const void *)levels));
+}
+
+/* Eight pairs of half floats: the lower ones, the upper ones. */
+SL_INLINE void one_halves8(__m256 *ret_low, __m256 *ret_high, const uint32_t pairs[8])
+{
+    __m256i v = one_load(pairs);
+
+    v = _mm256_packus_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0xffff)),
+                            _mm256_srli_epi32(v, 16));
+    v = _mm256_permute4x64_epi64(v, 0xd8);
+    *ret_low = _mm256_cvtph_ps(_mm256_castsi256_si128(v));
+    *ret_high = _mm256_cvtph_ps(_mm256_extracti128_si256(v, 1));
 }
 
 /* How far ahead, where part_bytes of every row are read before the rest of any: whole rows,
@@ -63,18 +72,4 @@ SL_INLINE void one_prefetch(const uint8_t *block, size_t ahead, size_t n_bytes)
 {
     for (size_t off = 0; off < n_bytes; off += 64)
         _mm_prefetch((const void *)((uintptr_t)block + ahead + off), _MM_HINT_T1);
-}
-
-/* The first n of four floats. */
-SL_INLINE void one_store(float *out, __m128 v, size_t n)
-{
-    float all[4];
-
-    if (n >= 4) {
-        _mm_storeu_ps(out, v);
-        return;
-    }
-    _mm_storeu_ps(all, v);
-    for (size_t i = 0; i < n; i++)
-        out[i] = all[i];
 }

@@ -22,6 +22,20 @@ static inline void sl_scales_q4_k(const uint8_t s[12], uint64_t *ret_scale, uint
     *ret_min = (b & 0x3f3f3f3fu) | (uint64_t)min_high << 32;
 }
 
+/* The same by vector, for a block in each lane: eight scales, eight mins. v: their first
+ * 16 bytes, of which the packed ones are the last twelve. */
+static inline __m256i sl_scales_q4_k_two(__m256i v)
+{
+    const __m256i mask = _mm256_set1_epi64x(0x303030303f3f3f3f);
+    const __m256i by_ab = _mm256_set1_epi64x((long long)2 << 32);
+    const __m256i by_c = _mm256_setr_epi32(32, 0, 32, 4, 32, 0, 32, 4); /* 32: nothing left */
+    __m256i ab = _mm256_srlv_epi32(_mm256_shuffle_epi32(v, 0xa5), by_ab); /* a a b b */
+    __m256i c = _mm256_srlv_epi32(_mm256_shuffle_epi32(v, 0xff), by_c);
+
+    return _mm256_or_si256(_mm256_and_si256(ab, mask),
+                           _mm256_and_si256(c, _mm256_set1_epi8(15)));
+}
+
 /* Q3_K: sixteen scales of six bits, 32 too large. */
 static inline void sl_scales_q3_k(const uint8_t s[12], uint64_t *ret_low, uint64_t *ret_high)
 {
