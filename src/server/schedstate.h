@@ -9,9 +9,10 @@
 #include "server/seqstore.h"
 #include "server/steppick.h"
 
-/* Of the bound on a step's time: what steps take can be told only about, and until a token is
- * with its client others compute too. */
-#define SL_SCHEDSTATE_SHARE 0.7
+/* Of the bound on a step's time, what is aimed at. Pieces of a prefill use all of it, as they
+ * are ended by what layers took before; where others compute on the same machine, or a host
+ * takes processors away, the last layer and the next token take twice as long. */
+#define SL_SCHEDSTATE_SHARE 0.5
 
 /* What is computed at once. [n_slots] each, the first n in use. */
 struct sl_schedbatch {

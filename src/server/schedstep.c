@@ -25,6 +25,12 @@
 #define PIECE_MS_MIN 1.0
 /* Fewer rows take hardly less time for a layer: its weights have to be read. */
 #define PREFILL_ROWS_MIN 16u
+/* A prefill whose steps took at most so many times what was aimed at may be followed by a larger
+ * one. Less than 1 / SL_SCHEDSTATE_SHARE, what rows were cut for: else they would swing. */
+#define GROW_SPREAD 1.2
+/* Of what is aimed at, the most that a joint step with prompts is guessed to take: it cannot be
+ * ended early, and few rows, or those at the end of a long prompt, are dearer than is guessed. */
+#define JOINT_SHARE 0.5
 
 enum which { ALL, DECODING, PROMPTS };
 
@@ -251,7 +257,7 @@ static void begin_prefill(struct sl_sched *s, uint32_t n_decoding)
 }
 
 /* A prefill is done. If one of its layers, which cannot be cut, took longer than it may, the
- * next has fewer rows. */
+ * next has fewer rows. That may have been the machine: if all goes well again, more. */
 static void learn_rows(struct sl_sched *s)
 {
     uint32_t n_rows = count_rows(&s->prefill);
@@ -259,7 +265,7 @@ static void learn_rows(struct sl_sched *s)
 
     if (share < 1)
         s->prefill_rows_max = (uint32_t)(n_rows * share);
-    else if (share > 2)
+    else if (s->prefill_longest_ms < GROW_SPREAD * s->limits.max_ms)
         s->prefill_rows_max *= 2;
     if (s->prefill_rows_max < PREFILL_ROWS_MIN)
         s->prefill_rows_max = PREFILL_ROWS_MIN;
@@ -293,6 +299,13 @@ static bool step_beside(struct sl_sched *s, uint64_t start_ns)
     return has_decoded;
 }
 
+/* Whether prompts are better read in a prefill than in the joint step that was picked. */
+static bool is_cut_better(const struct sl_sched *s, const struct sl_steppick *pick)
+{
+    return pick->is_short ||
+           sl_stepcost_guess(&s->cost, pick->n_rows) > JOINT_SHARE * s->limits.max_ms;
+}
+
 /* Have prompts read in a prefill, if that is better, beside those who decode. */
 static void consider_prefill(struct sl_sched *s)
 {
@@ -301,7 +314,8 @@ static void consider_prefill(struct sl_sched *s)
     if (s->opts.engine->opts.n_beside == 0 || first_suspect(s))
         return;
     pick = plan(s, ALL, s->limits.n_rows, &s->batch);
-    if (pick.n_decoding > 0 && pick.n_decoding <= s->opts.engine->opts.n_beside && pick.is_short)
+    if (pick.n_decoding > 0 && pick.n_rows > pick.n_decoding &&
+        pick.n_decoding <= s->opts.engine->opts.n_beside && is_cut_better(s, &pick))
         begin_prefill(s, pick.n_decoding);
 }
 

@@ -268,6 +268,11 @@ static int fail(struct fakeengine *fake, const struct sluice_batch *batch, uint3
     return code;
 }
 
+static uint64_t time_of(const struct fakeengine *fake, uint32_t n_rows)
+{
+    return n_rows * (uint64_t)FAKE_ROW_NS + (n_rows > 1 ? fake->prompt_ns : 0);
+}
+
 static int compute(struct fakeengine *fake, const struct sluice_batch *batch, uint32_t n,
                    bool is_prefill, const float **ret_logits)
 {
@@ -276,7 +281,7 @@ static int compute(struct fakeengine *fake, const struct sluice_batch *batch, ui
     for (uint32_t i = 0; i < n; i++)
         n_rows += batch[i].n_tokens;
     if (!is_prefill) /* whose pieces took their time */
-        fake->clock_ns += n_rows * FAKE_ROW_NS;
+        fake->clock_ns += time_of(fake, n_rows);
     fake->n_rows_max = n_rows > fake->n_rows_max ? n_rows : fake->n_rows_max;
     if (++fake->n_steps == fake->fail_step)
         return fail(fake, batch, n, fake->fail_code);
@@ -342,13 +347,21 @@ static void end_prefill(struct fakeengine *fake)
 static int prefill_advance(void *arg, uint64_t max_ns, const float **ret_logits)
 {
     struct fakeengine *fake = arg;
-    uint32_t n = fake->n_prefill;
+    uint32_t n = fake->n_prefill, n_rows = 0;
+    uint64_t layer_ns, past_ns = 0;
 
     CHECK(n > 0);
     fake->n_pieces++;
     for (uint32_t i = 0; i < n; i++)
-        fake->clock_ns += fake->prefill[i].n_tokens * FAKE_ROW_NS / FAKE_LAYERS;
-    if (--fake->prefill_layers)
+        n_rows += fake->prefill[i].n_tokens;
+    layer_ns = time_of(fake, n_rows) / FAKE_LAYERS;
+    do {
+        past_ns += layer_ns;
+        fake->prefill_layers--;
+    } while (fake->prefill_layers && past_ns + layer_ns <= max_ns);
+    fake->clock_ns += past_ns + fake->slow_ns;
+    fake->slow_ns = 0;
+    if (fake->prefill_layers)
         return 1;
     end_prefill(fake);
     return compute(fake, fake->prefill, n, true, ret_logits);

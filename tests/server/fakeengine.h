@@ -26,7 +26,8 @@ enum { /* tokens; below 256 are bytes */
 
 #define FAKE_SEQS 64
 #define FAKE_ROW_NS 1000000u   /* that a row takes in a step */
-#define FAKE_LAYERS 4        /* that a prefill is cut into; each has its part of the time */
+#define FAKE_LAYERS 4        /* that a prefill is cut into; each has its part of the time, which
+                              * it knows */
 #define FAKE_CTX_MAX 8192
 
 struct fakeengine_seq {
@@ -53,6 +54,8 @@ struct fakeengine {
     /* for tests to set and to read */
     uint32_t n_steps, n_rows_max, n_pieces, n_prefills;
     uint64_t clock_ns;    /* the time that it took so far */
+    uint64_t prompt_ns;   /* that a step of several rows takes, however many */
+    uint64_t slow_ns;     /* that the next piece of a prefill takes longer; once */
     uint64_t n_computed;  /* tokens */
     uint32_t fail_step;   /* the step of this number, from 1, fails once; 0: none */
     int fail_code;

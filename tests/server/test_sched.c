@@ -333,7 +333,7 @@ static void test_replies_do_not_depend_on_company(void **state)
 }
 
 /* A row takes 1 ms, so without a prefill the bound of 10 ms, and the margin that is left, leave
- * 6 rows to a prompt. With one it is read by more tokens at a time, in pieces that take no
+ * 4 rows to a prompt. With one it is read by more tokens at a time, in pieces that take no
  * longer, from the first one on. */
 static void test_a_long_prompt_does_not_stop_others(void **state)
 {
@@ -365,7 +365,7 @@ static void test_a_long_prompt_does_not_stop_others(void **state)
         assert_int_equal(counters.n_late_steps, 0);
         if (n_beside) {
             assert_int_equal(world.fake.n_pieces, 20);
-            assert_int_equal(world.fake.n_rows_max, 16); /* 1 + 1.5 * 16 / 4 layers <= 7 */
+            assert_int_equal(world.fake.n_rows_max, 16); /* the least; 1 + 16 / 4 layers <= 5 */
         } else {
             assert_int_equal(world.fake.n_rows_max, 10);
         }
