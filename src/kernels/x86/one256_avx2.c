@@ -56,9 +56,7 @@ SL_INLINE void nibbles256(__m256i ret[4], const uint8_t *qs)
 }
 
 /* Scales as dwords of two equal words: four of each block, then the other four of each. */
-SL_INLINE struct one_heads heads_q4_k(struct one_table *table, int row, const uint8_t *a,
-                                      const uint8_t *b, const struct one_chunk *chunk, size_t i,
-                                      size_t j)
+SL_INLINE struct one_heads heads_q4_k(const uint8_t *a, const uint8_t *b, const __m256i sums[2])
 {
     const __m256i low = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1));
@@ -66,9 +64,9 @@ SL_INLINE struct one_heads heads_q4_k(struct one_table *table, int row, const ui
     __m256i bytes = sl_scales_q4_k_two(one_load2(a, b));
     __m256i mins = _mm256_unpackhi_epi8(bytes, _mm256_setzero_si256());
 
-    table->min_sum[i / 2][row] = _mm256_madd_epi16(mins, chunk->sums[i / 2]);
     return (struct one_heads){ { _mm256_shuffle_epi8(bytes, low),
-                                 _mm256_shuffle_epi8(bytes, high) } };
+                                 _mm256_shuffle_epi8(bytes, high) },
+                               _mm256_madd_epi16(mins, sums[0]) };
 }
 
 /* One scale for 32 weights. */
@@ -196,20 +194,14 @@ SL_INLINE __m256i one_q3_k(const uint8_t *block, const struct one_chunk *chunk, 
         taken(scale, chunk->sums[i], 4));
 }
 
-SL_INLINE __m256i min_sum_q2_k(const uint8_t *block, __m256i sums)
+SL_INLINE struct one_heads heads_q2_k(const uint8_t *a, const uint8_t *b, const __m256i sums[2])
 {
-    __m128i mins = _mm_srli_epi16(_mm_loadu_si128((const void *)block), 4);
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i mins = and8(_mm256_srli_epi16(one_load2(a, b), 4), 15);
+    __m256i first = _mm256_madd_epi16(_mm256_unpacklo_epi8(mins, zero), sums[0]);
+    __m256i last = _mm256_madd_epi16(_mm256_unpackhi_epi8(mins, zero), sums[1]);
 
-    return _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm_and_si128(mins, _mm_set1_epi8(15))), sums);
-}
-
-SL_INLINE struct one_heads heads_q2_k(struct one_table *table, int row, const uint8_t *a,
-                                      const uint8_t *b, const struct one_chunk *chunk, size_t i,
-                                      size_t j)
-{
-    table->min_sum[i][row] = min_sum_q2_k(a, chunk->sums[i]);
-    table->min_sum[j][row] = min_sum_q2_k(b, chunk->sums[j]);
-    return (struct one_heads){ 0 };
+    return (struct one_heads){ .min_sum = _mm256_add_epi32(first, last) };
 }
 
 /*
@@ -296,7 +288,7 @@ void sl_matmul_one_q2_k_avx2(float *out, size_t out_stride, const void *w, size_
     one256(out, w, row_bytes, n_rows, x,
            (struct one_type){ .dot = one_q2_k,
                               .heads = heads_q2_k,
-                              .sums = ONE_SUMS_PLAIN,
+                              .sums = ONE_SUMS_OF_16,
                               .order = ONE_WORDS,
                               .shift = 2,
                               .block_bytes = sizeof(struct sl_block_q2_k),

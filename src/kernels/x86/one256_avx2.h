@@ -28,32 +28,33 @@ struct one_chunk {
     float d[ONE_BLOCKS];
 };
 
-/*
- * What the blocks of eight rows come to before the horizontal sums. min_sum: of a type that
- * has ONE_SUMS_OF_32 one for two blocks, a lane each.
- */
+/* What the blocks of eight rows come to before the horizontal sums. */
 struct one_table {
-    __m256i sum[ONE_BLOCKS][ONE_ROWS], min_sum[ONE_BLOCKS][ONE_ROWS];
+    __m256i sum[ONE_BLOCKS][ONE_ROWS];
+    __m256i min_sum[ONE_BLOCKS / 2][ONE_ROWS]; /* of two blocks, a lane each */
     uint32_t d[ONE_BLOCKS][ONE_ROWS]; /* half floats; dmin in the upper half */
 };
 
-/* Sums of x: of 32 elements, words, two blocks a vector; of 16 in order; those of even
- * sub-blocks of 16 in the low lane, of odd ones in the high lane. */
-enum one_sums { ONE_SUMS_NONE, ONE_SUMS_OF_32, ONE_SUMS_PLAIN, ONE_SUMS_EVEN_ODD };
+/*
+ * Sums of x. Of two blocks, a lane each: sums of 32 elements (Q4_K, Q5_K); the first eight
+ * sums of 16, then the last eight (Q2_K). Of one: of even sub-blocks of 16 in the low lane,
+ * of odd ones in the high lane.
+ */
+enum one_sums { ONE_SUMS_NONE, ONE_SUMS_OF_32, ONE_SUMS_OF_16, ONE_SUMS_EVEN_ODD };
 
 /* x: as it lies; lanes of two groups of 32 exchanged, with |x| (IQ4_XS); words of two groups
  * exchanged (Q2_K). */
 enum one_order { ONE_PLAIN, ONE_LANES, ONE_WORDS };
 
-/* What is made of the heads of blocks i and i + 1 together: scales, as `dot` wants them. */
+/* What is made of the heads of two blocks together. */
 struct one_heads {
-    __m256i scale[2];
+    __m256i scale[2]; /* as `dot` wants them */
+    __m256i min_sum;  /* a lane each */
 };
 
-/* Read the heads of two blocks, a and b; min_sum of blocks i and j. */
-typedef struct one_heads (*one_heads_fn)(struct one_table *table, int row, const uint8_t *a,
-                                         const uint8_t *b, const struct one_chunk *chunk,
-                                         size_t i, size_t j);
+/* Read the heads of two blocks, a and b, with their sums of x. */
+typedef struct one_heads (*one_heads_fn)(const uint8_t *a, const uint8_t *b,
+                                         const __m256i sums[2]);
 /* Lanes of block i, the first or second of two; their sum is the isum, times 2^shift. */
 typedef __m256i (*one_dot_fn)(const uint8_t *block, const struct one_chunk *chunk, size_t i,
                               struct one_heads heads, int which);
@@ -67,12 +68,17 @@ struct one_type {
     size_t block_bytes, d_off; /* d_off: if there are mins, of d and dmin */
 };
 
-/* Sums of 32 of two blocks. */
-SL_INLINE __m256i one_sums_of_32(const int16_t *sums, bool is_pair)
+/* The sums of two blocks, or of one and zeros. */
+SL_INLINE void one_sums2(__m256i ret[2], const int16_t *sums, bool is_pair, enum one_sums kind)
 {
-    __m256i second = is_pair ? one_load(sums + 16) : _mm256_setzero_si256();
+    __m256i a = one_load(sums), b = is_pair ? one_load(sums + 16) : _mm256_setzero_si256();
 
-    return _mm256_permute4x64_epi64(_mm256_hadd_epi16(one_load(sums), second), 0xd8);
+    if (kind == ONE_SUMS_OF_32) {
+        ret[0] = _mm256_permute4x64_epi64(_mm256_hadd_epi16(a, b), 0xd8);
+    } else {
+        ret[0] = _mm256_permute2x128_si256(a, b, 0x20);
+        ret[1] = _mm256_permute2x128_si256(a, b, 0x31);
+    }
 }
 
 SL_INLINE __m256i one_sums_even_odd(const int16_t *sums)
@@ -107,12 +113,10 @@ SL_INLINE void one_prepare(struct one_chunk *chunk, const struct sl_act *x, size
         const int16_t *sums = x->sums + 16 * (b + i);
 
         chunk->d[i] = x->d[b + i];
-        if (type.sums == ONE_SUMS_OF_32 && i % 2 == 0)
-            chunk->sums[i / 2] = one_sums_of_32(sums, i + 1 < n);
-        if (type.sums == ONE_SUMS_PLAIN)
-            chunk->sums[i] = one_load(sums);
         if (type.sums == ONE_SUMS_EVEN_ODD)
             chunk->sums[i] = one_sums_even_odd(sums);
+        else if (type.sums != ONE_SUMS_NONE && i % 2 == 0)
+            one_sums2(&chunk->sums[i], sums, i + 1 < n, type.sums);
         for (int k = 0; k < 4 && type.order != ONE_PLAIN; k++)
             one_order2(chunk->x[i], chunk->q + SL_BLOCK256 * i, k, type.order);
     }
@@ -128,8 +132,10 @@ SL_INLINE void one_row(struct one_table *table, int row, const uint8_t *block, s
         struct one_heads heads = { 0 };
 
         one_prefetch(block, ahead, 2 * type.block_bytes);
-        if (type.heads)
-            heads = type.heads(table, row, p[0], p[1], chunk, at[0], at[1]);
+        if (type.heads) {
+            heads = type.heads(p[0], p[1], &chunk->sums[i]);
+            table->min_sum[i / 2][row] = heads.min_sum;
+        }
 #pragma GCC unroll 2
         for (int k = 0; k < 2; k++) {
             table->d[at[k]][row] = type.heads ? sl_load_u32(p[k] + type.d_off)
@@ -139,14 +145,20 @@ SL_INLINE void one_row(struct one_table *table, int row, const uint8_t *block, s
     }
 }
 
-/* Lanes added: what is left, two sums a row of four rows in each lane. */
+/* The totals of each lane of four vectors, in order. hadd does the same in fewer
+ * instructions and takes longer. */
 SL_INLINE __m256i one_add4(const __m256i v[4])
 {
-    return _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+    __m256i a = _mm256_add_epi32(_mm256_unpacklo_epi32(v[0], v[1]),
+                                 _mm256_unpackhi_epi32(v[0], v[1]));
+    __m256i b = _mm256_add_epi32(_mm256_unpacklo_epi32(v[2], v[3]),
+                                 _mm256_unpackhi_epi32(v[2], v[3]));
+
+    return _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
 }
 
-/* The totals of eight vectors in order; lane: those of their low or high lanes only. */
-SL_INLINE void one_lanes8(__m256i ret[2], const __m256i v[8])
+/* The totals of the low lanes of eight vectors, those of their high lanes. */
+SL_INLINE void one_add8(__m256i ret[2], const __m256i v[8])
 {
     __m256i a = one_add4(v), b = one_add4(v + 4);
 
@@ -154,33 +166,23 @@ SL_INLINE void one_lanes8(__m256i ret[2], const __m256i v[8])
     ret[1] = _mm256_permute2x128_si256(a, b, 0x31);
 }
 
-SL_INLINE __m256i one_total8(const __m256i v[8])
-{
-    __m256i lanes[2];
-
-    one_lanes8(lanes, v);
-    return _mm256_add_epi32(lanes[0], lanes[1]);
-}
-
 /* Bring eight results on by n blocks. */
 SL_INLINE __m256 one_finish(__m256 acc, const struct one_table *table,
                             const struct one_chunk *chunk, size_t n, struct one_type type)
 {
-    __m256i mins[2];
+    __m256i lanes[2], mins[2], sum;
 
     for (size_t i = 0; i < n; i++) {
         __m256 d_x = _mm256_set1_ps(chunk->d[i]), d, dmin;
-        __m256i sum = one_total8(table->sum[i]);
 
         one_halves8(&d, &dmin, table->d[i]);
-        sum = _mm256_srai_epi32(sum, type.shift);
+        one_add8(lanes, table->sum[i]);
+        sum = _mm256_srai_epi32(_mm256_add_epi32(lanes[0], lanes[1]), type.shift);
         acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(d, d_x), acc);
         if (!type.heads)
             continue;
-        if (type.sums != ONE_SUMS_OF_32)
-            mins[i % 2] = one_total8(table->min_sum[i]);
-        else if (i % 2 == 0)
-            one_lanes8(mins, table->min_sum[i / 2]);
+        if (i % 2 == 0)
+            one_add8(mins, table->min_sum[i / 2]);
         acc = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(mins[i % 2]), _mm256_mul_ps(dmin, d_x), acc);
     }
     return acc;
