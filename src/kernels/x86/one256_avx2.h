@@ -43,7 +43,7 @@ struct one_table {
 enum one_sums { ONE_SUMS_NONE, ONE_SUMS_OF_32, ONE_SUMS_OF_16, ONE_SUMS_EVEN_ODD };
 
 /* x: as it lies; lanes of two groups of 32 exchanged, with |x| (IQ4_XS); words of two groups
- * exchanged (Q2_K). */
+ * exchanged (Q2_K, Q3_K). */
 enum one_order { ONE_PLAIN, ONE_LANES, ONE_WORDS };
 
 /* What is made of the heads of two blocks together. */
@@ -61,7 +61,8 @@ typedef __m256i (*one_dot_fn)(const uint8_t *block, const struct one_chunk *chun
 
 struct one_type {
     one_dot_fn dot;
-    one_heads_fn heads; /* of types with mins; else NULL */
+    one_heads_fn heads; /* or NULL */
+    bool has_min;
     enum one_sums sums;
     enum one_order order;
     int shift;
@@ -134,12 +135,13 @@ SL_INLINE void one_row(struct one_table *table, int row, const uint8_t *block, s
         one_prefetch(block, ahead, 2 * type.block_bytes);
         if (type.heads) {
             heads = type.heads(p[0], p[1], &chunk->sums[i]);
-            table->min_sum[i / 2][row] = heads.min_sum;
+            if (type.has_min)
+                table->min_sum[i / 2][row] = heads.min_sum;
         }
 #pragma GCC unroll 2
         for (int k = 0; k < 2; k++) {
-            table->d[at[k]][row] = type.heads ? sl_load_u32(p[k] + type.d_off)
-                                              : sl_load_u16(p[k] + type.d_off);
+            table->d[at[k]][row] = type.has_min ? sl_load_u32(p[k] + type.d_off)
+                                                : sl_load_u16(p[k] + type.d_off);
             table->sum[at[k]][row] = type.dot(p[k], chunk, at[k], heads, k);
         }
     }
@@ -179,7 +181,7 @@ SL_INLINE __m256 one_finish(__m256 acc, const struct one_table *table,
         one_add8(lanes, table->sum[i]);
         sum = _mm256_srai_epi32(_mm256_add_epi32(lanes[0], lanes[1]), type.shift);
         acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(d, d_x), acc);
-        if (!type.heads)
+        if (!type.has_min)
             continue;
         if (i % 2 == 0)
             one_add8(mins, table->min_sum[i / 2]);
