@@ -13,6 +13,7 @@ import sys
 
 TAIL_LINES = 40    # of each failed test
 TOTAL_LINES = 400  # of all failed tests
+WHY = ('E   ', 'FAILED ')  # what pytest begins the lines with that tell what was wrong
 PYTEST_END = re.compile(r'^=* ?((?:\d+ [a-z]+(?:, )?)+) in [\d.]+s.*$', re.M)
 TAP_END = re.compile(r'^# (pass|fail|cancelled|skipped) (\d+)$', re.M)
 TAP_KINDS = {'pass': 'pass', 'fail': 'fail', 'cancelled': 'fail', 'skipped': 'skip'}
@@ -94,6 +95,9 @@ def main(args):
             if count['fail']:
                 output = ((test.get('stdout') or '') + (test.get('stderr') or '')).splitlines()
                 print(f"FAILED  {name} ({test['result'].lower()})")
+                for line in output:
+                    if line.startswith(WHY):
+                        print('    ' + line[:400])
                 shown = output[-min(TAIL_LINES, max(room, 5)):]
                 room -= len(shown)
                 for line in shown:
