@@ -81,5 +81,8 @@ void sl_mapping_set_huge(struct sl_mapping *map);
  */
 void sl_mapping_set_random(struct sl_mapping *map, bool is_random);
 
-/* Share of the range that is in the page cache now (mincore), 0..1. */
+/*
+ * Share of the range that is in the page cache now, 0..1: of all its pages up to 4096, else
+ * of so many that are evenly spread, so that the time does not depend on the size.
+ */
 double sl_mapping_resident(const struct sl_mapping *map, uint64_t off, uint64_t bytes);

@@ -17,7 +17,7 @@
 #define MIB (1024.0 * 1024.0)
 /* A file with less than this share in the page cache is read ahead when it is opened. */
 #define WARM_SHARE 0.98
-#define WARM_THREADS 4u
+#define WARM_THREADS 8u
 
 _Static_assert(sizeof(struct sluice_error) == sizeof(struct sl_diag), "one layout");
 

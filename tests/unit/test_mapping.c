@@ -334,7 +334,7 @@ static int on_progress(void *arg, uint64_t done, uint64_t total)
     return seen->answer;
 }
 
-#define WARM_BYTES ((size_t)9 * 1024 * 1024 + 123)
+#define WARM_BYTES ((size_t)17 * 1024 * 1024 + 123) /* three chunks; more pages than samples */
 
 static void warming_reads_the_range(void **state)
 {
