@@ -8,8 +8,8 @@
  * 28 * 128 * 4 and fits 16 bits: two vectors are packed and the scales applied by vpdpwssd.
  * Lanes of IQ4_XS are larger and take a 32-bit multiplication.
  *
- * Four blocks are added up together; those at the end of a row that do not fill a group
- * are copied and padded with zeros. The mins of Q2_K are multiplied for four blocks at
+ * Four blocks are added up together; at the end of a row that does not fill a group, what
+ * is missing counts as zero. The mins of Q2_K are multiplied for four blocks at
  * once, with the sums of activations (12 bits and sign) split into 7 low bits and the
  * rest, and added up for sixteen rows together.
  */
@@ -24,7 +24,6 @@
 /* 8192 columns: prepared activations and findings fill 30 KiB at most. */
 #define CHUNK_GROUPS 8
 #define CHUNK_BLOCKS (CHUNK_GROUPS * GROUP)
-#define BLOCK_BYTES_MAX sizeof(struct sl_block_iq4_xs)
 
 /* What the offset adds to a block, times -1. */
 union block_offset {
@@ -32,7 +31,7 @@ union block_offset {
     __m256i taken;    /* Q3_K: -offset * (sum of a sub-block's activations), words */
 };
 
-/* Activations of up to CHUNK_BLOCKS blocks; zero where a group is not full. */
+/* Activations of up to CHUNK_BLOCKS blocks; sums are zero where a group is not full. */
 struct chunk {
     __m512i x[CHUNK_BLOCKS][4];     /* in the order of the values */
     union block_offset offset[CHUNK_BLOCKS];
@@ -175,14 +174,9 @@ INLINE void prepare_chunk(struct chunk *chunk, const struct sl_act *x, size_t b0
 
     memset(chunk->sums_low, 0, n_groups * sizeof(zero));
     memset(chunk->sums_high, 0, n_groups * sizeof(zero));
-    for (size_t b = 0; b < n_groups * GROUP; b++) {
+    for (size_t b = 0; b < n_blocks; b++) {
         __m256i sums;
 
-        if (b >= n_blocks) {
-            memset(chunk->x[b], 0, sizeof(chunk->x[b]));
-            memset(&chunk->offset[b], 0, sizeof(chunk->offset[b]));
-            continue;
-        }
         for (size_t i = 0; i < 4; i++) {
             __m512i v = ordered(x->q + (b0 + b) * SL_BLOCK256, i, type.is_split);
 
@@ -203,34 +197,38 @@ INLINE void prepare_chunk(struct chunk *chunk, const struct sl_act *x, size_t b0
     }
 }
 
-/* Lanes of the mins of four blocks at p. */
-INLINE __m512i dot_mins(const uint8_t *p, size_t step, __m512i sums_low, __m512i sums_high)
+/* Lanes of the mins of four blocks. */
+INLINE __m512i dot_mins(const uint8_t *const p[GROUP], __m512i sums_low, __m512i sums_high)
 {
     const __m512i zero = _mm512_setzero_si512();
-    __m512i mins = load128x4(p, p + step, p + 2 * step, p + 3 * step);
+    __m512i mins = load128x4(p[0], p[1], p[2], p[3]);
 
     mins = _mm512_and_si512(_mm512_srli_epi16(mins, 4), _mm512_set1_epi8(15));
     return _mm512_add_epi32(_mm512_dpbusd_epi32(zero, mins, sums_low),
                             _mm512_slli_epi32(_mm512_dpbusd_epi32(zero, mins, sums_high), 7));
 }
 
-/* Group g of a chunk in one row. p: its first block. */
-INLINE void find_group(struct found *found, size_t row, const uint8_t *p,
+/* Group g of a chunk in one row, n blocks of it. first: its first block. */
+INLINE void find_group(struct found *found, size_t row, const uint8_t *first, size_t n,
                        const struct chunk *chunk, size_t g, struct type type)
 {
+    const uint8_t *p[GROUP];
     __m512i lanes[GROUP];
 
-    if (type.has_min)
-        found->msum[g][row] = dot_mins(p, type.block_bytes, chunk->sums_low[g],
-                                       chunk->sums_high[g]);
 #pragma GCC unroll 4
-    for (size_t i = 0; i < GROUP; i++, p += type.block_bytes) {
+    for (size_t i = 0; i < GROUP; i++) {
         size_t b = GROUP * g + i;
 
-        found->d[b][row] = type.has_min ? sl_load_u32(p + type.d_off)
-                                        : sl_load_u16(p + type.d_off);
-        lanes[i] = type.dot(p, chunk->x[b], &chunk->offset[b]);
+        p[i] = first + (i < n ? i * type.block_bytes : 0); /* missing: any, for sums of 0 */
+        lanes[i] = _mm512_setzero_si512();
+        if (i >= n)
+            continue;
+        found->d[b][row] = type.has_min ? sl_load_u32(p[i] + type.d_off)
+                                        : sl_load_u16(p[i] + type.d_off);
+        lanes[i] = type.dot(p[i], chunk->x[b], &chunk->offset[b]);
     }
+    if (type.has_min)
+        found->msum[g][row] = dot_mins(p, chunk->sums_low[g], chunk->sums_high[g]);
     found->isum[g][table_slot(row)] =
         _mm_srai_epi32(add_quarters(add_lanes4(lanes[0], lanes[1], lanes[2], lanes[3])),
                        type.shift);
@@ -241,17 +239,16 @@ INLINE void find_row(struct found *found, size_t row, const uint8_t *p, size_t a
                      const struct chunk *chunk, size_t n_blocks, struct type type)
 {
     const size_t group_bytes = GROUP * type.block_bytes;
+    const size_t n_left = n_blocks % GROUP;
     size_t g = 0;
 
-    for (; (g + 1) * GROUP <= n_blocks; g++, p += group_bytes) {
+    for (; g < n_blocks / GROUP; g++, p += group_bytes) {
         prefetch(p + ahead, group_bytes);
-        find_group(found, row, p, chunk, g, type);
+        find_group(found, row, p, GROUP, chunk, g, type);
     }
-    if (g * GROUP < n_blocks) {
-        uint8_t rest[GROUP * BLOCK_BYTES_MAX] = { 0 };
-
-        memcpy(rest, p, (n_blocks - g * GROUP) * type.block_bytes);
-        find_group(found, row, rest, chunk, g, type);
+    if (n_left > 0) {
+        prefetch(p + ahead, n_left * type.block_bytes);
+        find_group(found, row, p, n_left, chunk, g, type);
     }
 }
 
