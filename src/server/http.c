@@ -177,16 +177,17 @@ static void look_for_drain(struct sl_http *server)
     uint32_t calls = atomic_load_explicit(&server->n_drain_calls, memory_order_acquire);
     uint32_t ms = atomic_load_explicit(&server->drain_ms, memory_order_relaxed);
     struct timeval left = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+    bool is_first = !server->is_draining;
 
     if (calls == 0)
         return;
-    if (calls > 1) {
+    server->is_draining = true;
+    if (calls > 1) { /* the first of them may not have been seen before */
         on_drain_over(-1, 0, server);
         return;
     }
-    if (server->is_draining)
+    if (!is_first)
         return;
-    server->is_draining = true;
     end_listeners(server);
     for (uint32_t i = 0; i < server->opts.n_conns_max; i++)
         if (server->conns[i].evcon && server->conns[i].phase == SL_HTTPCONN_IDLE)

@@ -1,6 +1,6 @@
 /*
  * A server for test_http.py: every kind of answer, from the loop and from another thread.
- * Prints "port N" when it listens, ends by SIGTERM, exit code 1 if clients were cut off.
+ * Prints "port N" when it listens, ends by SIGTERM or SIGINT, exit code 1 if clients were cut off.
  */
 #include <argp.h>
 #include <errno.h>
@@ -415,6 +415,7 @@ int main(int argc, char **argv)
     }
     add_routes();
     (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGINT, &action, NULL);
     if (pthread_create(&thread, NULL, other_thread, NULL) || sl_http_start(server) < 0)
         return 3;
     if (sl_sdnotify_send(getenv("NOTIFY_SOCKET"), "READY=1", &diag) < 0)

@@ -100,7 +100,7 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
-        assert self.process.returncode == code, errors.decode()
+        assert self.process.returncode == code, (self.process.returncode, errors.decode())
         return errors.decode()
 
 

@@ -621,6 +621,17 @@ def test_second_signal_ends_at_once(serve):
         assert client.is_closed()
 
 
+def test_two_signals_at_once_tell_what_was_cut_off(serve):
+    server = serve('--drain', 1000000)
+    with server.client(request('/later')) as client:
+        server.until(parked=1)
+        for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+            server.process.send_signal(number)
+        assert client.is_closed()
+        server.process.wait(10)
+        server.stop(code=1)
+
+
 def test_nothing_of_requests_in_the_log(serve):
     server = serve()
     with server.client(request('/now', 'Secret: word\r\n')) as client:
